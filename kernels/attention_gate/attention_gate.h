@@ -1,0 +1,54 @@
+// The additive attention gate of Attention U-Net (Oktay et al. 2018; MONAI's AttentionBlock) as one op:
+//   y = x * psi,  psi = sigmoid(BN(w_psi . relu(BN(W_g g + b_g) + BN(W_x x + b_x)) + b_psi))
+// The intermediate channels are recomputed, never stored.
+#pragma once
+
+#include "kernels/common/exec.h"
+#include "kernels/common/view.h"
+
+namespace vg::kernels {
+
+struct AttentionGateParams {
+  int64_t gate_channels = 0;          ///< of g
+  int64_t skip_channels = 0;          ///< of x
+  int64_t intermediate_channels = 0;  ///< of W_g g and W_x x
+  float eps = 1e-5f;
+  bool fixed_statistics = false;  ///< inference: the statistics are given, not computed
+};
+
+/// Weights of the gate. F = intermediate_channels.
+struct AttentionGateWeights {
+  const float *weight_g, *bias_g, *gamma_g, *beta_g;          ///< (F, gate_channels), [F], [F], [F]
+  const float *weight_x, *bias_x, *gamma_x, *beta_x;          ///< (F, skip_channels), [F], [F], [F]
+  const float *weight_psi, *bias_psi, *gamma_psi, *beta_psi;  ///< (1, F), [1], [1], [1]
+};
+
+/// Gradients of the weights; each accumulates.
+struct AttentionGateGradients {
+  float *weight_g, *bias_g, *gamma_g, *beta_g;
+  float *weight_x, *bias_x, *gamma_x, *beta_x;
+  float *weight_psi, *bias_psi, *gamma_psi, *beta_psi;
+};
+
+/// Mean and biased variance of the three batch norms: written by forward (read, if fixed_statistics), read by
+/// backward.
+struct AttentionGateStatistics {
+  float *mean_g, *variance_g;      ///< [F]
+  float *mean_x, *variance_x;      ///< [F]
+  float *mean_psi, *variance_psi;  ///< [1]
+};
+
+/// y: like x, overwritten; psi: [N,D,H,W,1], the attention coefficients, overwritten (kept for backward).
+/// g: [N,D,H,W,gate_channels]; x: [N,D,H,W,skip_channels].
+void attention_gate_forward(View<float> y, View<float> psi, const AttentionGateStatistics& statistics,
+                            View<const float> g, View<const float> x, const AttentionGateWeights& weights,
+                            const AttentionGateParams& params, const Exec& exec);
+
+/// Overwrites dg and dx; accumulates the gradients of the weights. Same bits for any thread count.
+void attention_gate_backward(View<float> dg, View<float> dx, const AttentionGateGradients& gradients,
+                             View<const float> dy, View<const float> psi,
+                             const AttentionGateStatistics& statistics, View<const float> g,
+                             View<const float> x, const AttentionGateWeights& weights,
+                             const AttentionGateParams& params, const Exec& exec);
+
+}  // namespace vg::kernels

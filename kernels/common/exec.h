@@ -1,0 +1,16 @@
+// Where a kernel runs: device, stream and scratch memory. Last argument of every kernel.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/common/workspace.h"
+
+namespace vg::kernels {
+
+struct Exec {
+  DeviceKind device = DeviceKind::cpu;
+  void* stream = nullptr;  ///< a cudaStream_t on CUDA; unused on the CPU
+  Workspace* workspace = nullptr;
+};
+
+}  // namespace vg::kernels

@@ -1,0 +1,75 @@
+// CPU instruction sets. Every *_cpu.cpp is compiled once per set (portable, AVX2, AVX-512) into a namespace
+// of its own, from one source written with the compiler's vector types; which one runs is chosen at run time.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/common/view.h"
+
+namespace vg::kernels::cpu {
+
+enum class Isa : uint8_t { portable, avx2, avx512 };
+
+/// The best instruction set of this processor, or the one that the environment variable VOXGRAD_ISA
+/// (portable | avx2 | avx512) or force_isa asks for. Throws std::runtime_error if the processor lacks it.
+Isa active_isa();
+void force_isa(Isa isa);
+bool isa_supported(Isa isa);
+const char* isa_name(Isa isa);
+
+}  // namespace vg::kernels::cpu
+
+#ifdef VG_ISA  // only within *_cpu.cpp
+
+namespace vg::kernels::cpu::VG_ISA {
+
+#if defined(VG_ISA_avx512)
+inline constexpr int lanes = 16;
+#elif defined(VG_ISA_avx2)
+inline constexpr int lanes = 8;
+#else
+inline constexpr int lanes = 4;
+#endif
+
+/// A vector of `lanes` floats with the usual operators; `a * b + c` becomes one FMA where the processor has
+/// it.
+typedef float Vec __attribute__((vector_size(lanes * sizeof(float))));
+typedef int32_t VecInt __attribute__((vector_size(lanes * sizeof(int32_t))));
+
+VG_INLINE Vec load(const float* p) {
+  Vec v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+VG_INLINE void store(float* p, Vec v) {
+  std::memcpy(p, &v, sizeof v);
+}
+VG_INLINE Vec broadcast(float value) {
+  return Vec{} + value;
+}
+/// The first `count` < lanes floats; the rest is zero.
+VG_INLINE Vec load_partial(const float* p, int64_t count) {
+  Vec v{};
+  std::memcpy(&v, p, static_cast<size_t>(count) * sizeof(float));
+  return v;
+}
+VG_INLINE void store_partial(float* p, Vec v, int64_t count) {
+  std::memcpy(p, &v, static_cast<size_t>(count) * sizeof(float));
+}
+VG_INLINE Vec max(Vec a, Vec b) {
+  return a > b ? a : b;
+}
+VG_INLINE Vec min(Vec a, Vec b) {
+  return a < b ? a : b;
+}
+/// The lanes added in a fixed order.
+VG_INLINE float horizontal_sum(Vec v) {
+  float sum = 0;
+  for (int i = 0; i < lanes; ++i) sum += v[i];
+  return sum;
+}
+
+}  // namespace vg::kernels::cpu::VG_ISA
+
+#endif

@@ -1,0 +1,41 @@
+// 3D convolution (cross-correlation, as in PyTorch's Conv3d) and its gradients.
+#pragma once
+
+#include "kernels/common/exec.h"
+#include "kernels/common/view.h"
+
+namespace vg::kernels {
+
+/// Cubic kernels only: the same size, stride and padding in D, H and W.
+struct Conv3dParams {
+  int64_t in_channels = 0;
+  int64_t out_channels = 0;
+  int kernel_size = 3;  ///< 1 or 3
+  int stride = 1;       ///< 1 or 2
+  int padding = 1;      ///< zeros added to each face; 0 <= padding <= kernel_size / 2
+};
+
+/// Extent of the output along one axis.
+constexpr int64_t conv3d_output_extent(int64_t extent, const Conv3dParams& p) {
+  return (extent + 2 * p.padding - p.kernel_size) / p.stride + 1;
+}
+
+/// y[n,z,y,x,o] = bias[o] + sum over taps and i of w[o,i,kd,kh,kw] * x[n, z*s-p+kd, y*s-p+kh, x*s-p+kw, i];
+/// overwrites y. x: [N,D,H,W,in_channels]; y: [N,D',H',W',out_channels]; weight: (out, in, k, k, k),
+/// PyTorch's order; bias: [out] or null. Throws std::invalid_argument if shapes or params do not fit.
+void conv3d_forward(View<float> y, View<const float> x, const float* weight, const float* bias,
+                    const Conv3dParams& params, const Exec& exec);
+
+/// dx = the transpose of the convolution applied to dy; overwrites dx.
+void conv3d_backward_input(View<float> dx, View<const float> dy, const float* weight,
+                           const Conv3dParams& params, const Exec& exec);
+
+/// dweight[o,i,kd,kh,kw] += sum over n and voxels of dy[..., o] * x[shifted, i]; accumulates. Same bits for
+/// any thread count.
+void conv3d_backward_weight(float* dweight, View<const float> dy, View<const float> x,
+                            const Conv3dParams& params, const Exec& exec);
+
+/// dbias[o] += sum over n and voxels of dy[..., o]; accumulates. Same bits for any thread count.
+void conv3d_backward_bias(float* dbias, View<const float> dy, const Exec& exec);
+
+}  // namespace vg::kernels

@@ -1,0 +1,39 @@
+// Transposed 3D convolution (PyTorch's ConvTranspose3d) and its gradients. The gradient of the bias is
+// conv3d_backward_bias.
+#pragma once
+
+#include "kernels/common/exec.h"
+#include "kernels/common/view.h"
+
+namespace vg::kernels {
+
+/// Supported: kernel 3, stride 2, padding 1, output_padding 1; and kernel 2, stride 2, padding 0,
+/// output_padding 0. Both double each extent.
+struct ConvTranspose3dParams {
+  int64_t in_channels = 0;
+  int64_t out_channels = 0;
+  int kernel_size = 3;
+  int stride = 2;
+  int padding = 1;
+  int output_padding = 1;
+};
+
+constexpr int64_t conv_transpose3d_output_extent(int64_t extent, const ConvTranspose3dParams& p) {
+  return (extent - 1) * p.stride - 2 * p.padding + p.kernel_size + p.output_padding;
+}
+
+/// y[n, z*s-p+kd, ..., o] = bias[o] + sum of w[i,o,kd,kh,kw] * x[n,z,y,x,i]; overwrites y.
+/// x: [N,D,H,W,in_channels]; y: [N,2D,2H,2W,out_channels]; weight: (in, out, k, k, k), PyTorch's order; bias:
+/// [out] or null. Throws std::invalid_argument if shapes or params do not fit.
+void conv_transpose3d_forward(View<float> y, View<const float> x, const float* weight, const float* bias,
+                              const ConvTranspose3dParams& params, const Exec& exec);
+
+/// Overwrites dx.
+void conv_transpose3d_backward_input(View<float> dx, View<const float> dy, const float* weight,
+                                     const ConvTranspose3dParams& params, const Exec& exec);
+
+/// dweight (in, out, k, k, k) += ...; accumulates. Same bits for any thread count.
+void conv_transpose3d_backward_weight(float* dweight, View<const float> dy, View<const float> x,
+                                      const ConvTranspose3dParams& params, const Exec& exec);
+
+}  // namespace vg::kernels

@@ -1,0 +1,25 @@
+// Cross-entropy of softmax(logits) with class indices (PyTorch's cross_entropy over voxels).
+#pragma once
+
+#include "kernels/common/exec.h"
+#include "kernels/common/view.h"
+
+namespace vg::kernels {
+
+struct CrossEntropyParams {
+  bool mean = true;  ///< divide by the sum of the voxels' class weights (PyTorch's `mean`); false: `sum`
+};
+
+/// loss[1] = sum of w[label] * (logsumexp(logits) - logits[label]) (/ weight_sum); overwrites loss and
+/// weight_sum[1] (kept for backward). logits: [N,D,H,W,C]; labels: [N,D,H,W,1]; class_weights: [C] or null.
+/// Same bits for any thread count.
+void cross_entropy_forward(float* loss, float* weight_sum, View<const float> logits,
+                           View<const uint8_t> labels, const float* class_weights,
+                           const CrossEntropyParams& params, const Exec& exec);
+
+/// dlogits = dloss[0] * w[label] * (softmax - onehot) (/ weight_sum); overwrites dlogits.
+void cross_entropy_backward(View<float> dlogits, const float* dloss, const float* weight_sum,
+                            View<const float> logits, View<const uint8_t> labels, const float* class_weights,
+                            const CrossEntropyParams& params, const Exec& exec);
+
+}  // namespace vg::kernels

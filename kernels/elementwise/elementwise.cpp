@@ -1,0 +1,86 @@
+#include "kernels/elementwise/elementwise.h"
+
+#include "kernels/elementwise/elementwise_impl.h"
+
+namespace vg::kernels {
+
+namespace {
+
+template <class T, class U>
+void require_same_shape(const char* function, const View<T>& a, const View<U>& b) {
+  require(a.same_shape(b), function, ": shapes differ: [", a.n, ',', a.d, ',', a.h, ',', a.w, ',', a.c,
+          "] and [", b.n, ',', b.d, ',', b.h, ',', b.w, ',', b.c, ']');
+}
+
+void require_broadcastable(const char* function, const View<const float>& a, const View<const float>& b) {
+  require(a.same_voxels(b) && (b.c == a.c || b.c == 1), function, ": the second factor has ", b.c,
+          " channels, expected 1 or ", a.c, ", and the same voxels");
+}
+
+}  // namespace
+
+void fill(View<float> y, float value, const Exec& exec) {
+  VG_DISPATCH(exec, fill, y, value, exec);
+}
+
+void fill(View<uint8_t> y, uint8_t value, const Exec& exec) {
+  VG_DISPATCH(exec, fill, y, value, exec);
+}
+
+void zero_halo(View<float> y, const Exec& exec) {
+  if (y.halo == 0) return;
+  VG_DISPATCH(exec, zero_halo, y, exec);
+}
+
+void copy(View<float> y, View<const float> x, const Exec& exec) {
+  require_same_shape("copy", y, x);
+  VG_DISPATCH(exec, copy, y, x, exec);
+}
+
+void copy(View<uint8_t> y, View<const uint8_t> x, const Exec& exec) {
+  require_same_shape("copy", y, x);
+  VG_DISPATCH(exec, copy, y, x, exec);
+}
+
+void cast(View<bfloat16> y, View<const float> x, const Exec& exec) {
+  require_same_shape("cast", y, x);
+  VG_DISPATCH(exec, cast, y, x, exec);
+}
+
+void cast(View<float> y, View<const bfloat16> x, const Exec& exec) {
+  require_same_shape("cast", y, x);
+  VG_DISPATCH(exec, cast, y, x, exec);
+}
+
+void add(View<float> y, View<const float> a, View<const float> b, const Exec& exec) {
+  require_same_shape("add", y, a);
+  require_same_shape("add", y, b);
+  VG_DISPATCH(exec, add, y, a, b, exec);
+}
+
+void accumulate(View<float> y, View<const float> x, float factor, const Exec& exec) {
+  require_same_shape("accumulate", y, x);
+  VG_DISPATCH(exec, accumulate, y, x, factor, exec);
+}
+
+void scale(View<float> y, View<const float> x, float factor, const Exec& exec) {
+  require_same_shape("scale", y, x);
+  VG_DISPATCH(exec, scale, y, x, factor, exec);
+}
+
+void multiply(View<float> y, View<const float> a, View<const float> b, const Exec& exec) {
+  require_same_shape("multiply", y, a);
+  require_broadcastable("multiply", a, b);
+  VG_DISPATCH(exec, multiply, y, a, b, exec);
+}
+
+void multiply_backward(View<float> da, View<float> db, View<const float> dy, View<const float> a,
+                       View<const float> b, const Exec& exec) {
+  require_same_shape("multiply_backward", da, a);
+  require_same_shape("multiply_backward", db, b);
+  require_same_shape("multiply_backward", dy, a);
+  require_broadcastable("multiply_backward", a, b);
+  VG_DISPATCH(exec, multiply_backward, da, db, dy, a, b, exec);
+}
+
+}  // namespace vg::kernels

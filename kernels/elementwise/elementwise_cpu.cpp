@@ -1,0 +1,149 @@
+// Every op is one pass over memory; a view is walked in runs of contiguous elements.
+#include "kernels/common/parallel.h"
+#include "kernels/common/simd.h"
+#include "kernels/elementwise/elementwise_impl.h"
+
+namespace vg::kernels::cpu::VG_ISA {
+
+namespace {
+
+// Elements that one thread takes at a time: large against the cost of handing them out, small against a
+// cache.
+constexpr int64_t run_elements = 16384;
+
+// Calls body(offset...) for runs of `count` contiguous elements that cover `y`: body(row, first voxel,
+// voxels). Rows are cut if they are long (a flat array is one row).
+template <class T, class Body>
+void for_each_segment(const View<T>& y, const Body& body) {
+  const int64_t voxels = y.w * y.c <= run_elements ? y.w : (run_elements + y.c - 1) / y.c;
+  const int64_t segments = voxels == 0 ? 0 : (y.w + voxels - 1) / voxels;
+  const int64_t grain = y.w == 0 || y.c == 0 ? 1 : 1 + run_elements / (voxels * y.c);
+  parallel_for(y.rows() * segments, grain, [&](int64_t i) {
+    const int64_t row = i / segments, first = i % segments * voxels;
+    body(row, first, first + voxels < y.w ? voxels : y.w - first);
+  });
+}
+
+template <class T>
+T* pointer(const View<T>& view, int64_t row, int64_t first) {
+  return view.row(row) + first * view.stride_w;
+}
+
+// y[i] = f(inputs[i]...) over all elements.
+template <class F, class Y, class... X>
+void map(const F& f, const View<Y>& y, const View<X>&... x) {
+  const bool runs = y.rows_contiguous() && (x.rows_contiguous() && ...);
+  for_each_segment(y, [&](int64_t row, int64_t first, int64_t voxels) {
+    const int64_t pieces = runs ? 1 : voxels, length = runs ? voxels * y.c : y.c;
+    for (int64_t p = 0; p < pieces; ++p) {
+      Y* const out = pointer(y, row, first + p);
+      [&](const X*... in) {
+        for (int64_t i = 0; i < length; ++i) out[i] = f(in[i]...);
+      }(pointer(x, row, first + p)...);
+    }
+  });
+}
+
+VG_INLINE bfloat16 to_bfloat16(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  if ((bits & 0x7FFFFFFFu) > 0x7F800000u)
+    return {static_cast<uint16_t>(bits >> 16 | 0x40)};  // NaN: keep it quiet
+  return {static_cast<uint16_t>((bits + 0x7FFFu + (bits >> 16 & 1)) >> 16)};
+}
+
+VG_INLINE float to_float(bfloat16 value) {
+  const uint32_t bits = uint32_t{value.bits} << 16;
+  float result;
+  std::memcpy(&result, &bits, sizeof result);
+  return result;
+}
+
+}  // namespace
+
+void fill(View<float> y, float value, const Exec&) {
+  map([value] { return value; }, y);
+}
+
+void fill(View<uint8_t> y, uint8_t value, const Exec&) {
+  map([value] { return value; }, y);
+}
+
+// The planes beyond D, the rows beyond H and the voxels beyond W, in that order.
+void zero_halo(View<float> y, const Exec&) {
+  const int64_t halo = y.halo, height = y.h + 2 * halo, bytes = y.c * static_cast<int64_t>(sizeof(float));
+  parallel_for(y.n * (y.d + 2 * halo) * height, 64, [&](int64_t i) {
+    const int64_t d = i / height % (y.d + 2 * halo) - halo, h = i % height - halo;
+    const bool outside = d < 0 || d >= y.d || h < 0 || h >= y.h;
+    float* const row = y.at(i / height / (y.d + 2 * halo), d, h, -halo);
+    for (int64_t w = -halo; w < y.w + halo; ++w) {
+      if (outside || w < 0 || w >= y.w)
+        std::memset(row + (w + halo) * y.stride_w, 0, static_cast<size_t>(bytes));
+    }
+  });
+}
+
+void copy(View<float> y, View<const float> x, const Exec&) {
+  map([](float v) { return v; }, y, x);
+}
+
+void copy(View<uint8_t> y, View<const uint8_t> x, const Exec&) {
+  map([](uint8_t v) { return v; }, y, x);
+}
+
+void cast(View<bfloat16> y, View<const float> x, const Exec&) {
+  map([](float v) { return to_bfloat16(v); }, y, x);
+}
+
+void cast(View<float> y, View<const bfloat16> x, const Exec&) {
+  map([](bfloat16 v) { return to_float(v); }, y, x);
+}
+
+void add(View<float> y, View<const float> a, View<const float> b, const Exec&) {
+  map([](float u, float v) { return u + v; }, y, a, b);
+}
+
+void accumulate(View<float> y, View<const float> x, float factor, const Exec&) {
+  map([factor](float u, float v) { return u + factor * v; }, y, View<const float>(y), x);
+}
+
+void scale(View<float> y, View<const float> x, float factor, const Exec&) {
+  map([factor](float v) { return factor * v; }, y, x);
+}
+
+void multiply(View<float> y, View<const float> a, View<const float> b, const Exec&) {
+  if (a.c == b.c) return map([](float u, float v) { return u * v; }, y, a, b);
+  for_each_segment(y, [&](int64_t row, int64_t first, int64_t voxels) {
+    for (int64_t w = first; w < first + voxels; ++w) {
+      const float factor = *pointer(b, row, w);
+      const float* const in = pointer(a, row, w);
+      float* const out = pointer(y, row, w);
+      for (int64_t c = 0; c < y.c; ++c) out[c] = in[c] * factor;
+    }
+  });
+}
+
+void multiply_backward(View<float> da, View<float> db, View<const float> dy, View<const float> a,
+                       View<const float> b, const Exec&) {
+  const bool broadcast_b = a.c != b.c;
+  for_each_segment(dy, [&](int64_t row, int64_t first, int64_t voxels) {
+    for (int64_t w = first; w < first + voxels; ++w) {
+      const float *const g = pointer(dy, row, w), *const u = pointer(a, row, w),
+                         *const v = pointer(b, row, w);
+      float *const du = pointer(da, row, w), *const dv = pointer(db, row, w);
+      float sum = 0;
+      for (int64_t c = 0; c < dy.c; ++c) {
+        const float gradient = g[c], factor = broadcast_b ? v[0] : v[c], product = gradient * u[c];
+        if (broadcast_b) {
+          sum += product;
+        } else {
+          dv[c] = product;
+        }
+        du[c] = gradient * factor;
+      }
+      if (broadcast_b) dv[0] = sum;
+    }
+  });
+}
+
+}  // namespace vg::kernels::cpu::VG_ISA

@@ -1,0 +1,22 @@
+#pragma once
+
+#include "kernels/common/dispatch.h"
+
+namespace vg::kernels {
+
+VG_DECLARE_IMPLEMENTATIONS(
+    void fill(View<float> y, float value, const Exec& exec);
+    void fill(View<uint8_t> y, uint8_t value, const Exec& exec);
+    void zero_halo(View<float> y, const Exec& exec);
+    void copy(View<float> y, View<const float> x, const Exec& exec);
+    void copy(View<uint8_t> y, View<const uint8_t> x, const Exec& exec);
+    void cast(View<bfloat16> y, View<const float> x, const Exec& exec);
+    void cast(View<float> y, View<const bfloat16> x, const Exec& exec);
+    void add(View<float> y, View<const float> a, View<const float> b, const Exec& exec);
+    void accumulate(View<float> y, View<const float> x, float factor, const Exec& exec);
+    void scale(View<float> y, View<const float> x, float factor, const Exec& exec);
+    void multiply(View<float> y, View<const float> a, View<const float> b, const Exec& exec);
+    void multiply_backward(View<float> da, View<float> db, View<const float> dy, View<const float> a,
+                           View<const float> b, const Exec& exec);)
+
+}  // namespace vg::kernels

@@ -1,0 +1,50 @@
+// Batch and instance normalisation with an activation fused behind them (PyTorch's BatchNorm3d,
+// InstanceNorm3d).
+#pragma once
+
+#include "kernels/activation/activation.h"
+#include "kernels/common/exec.h"
+#include "kernels/common/view.h"
+
+namespace vg::kernels {
+
+struct Norm3dParams {
+  bool per_instance =
+      false;  ///< instance norm: statistics over D, H, W of each n; batch norm: over n as well
+  float eps = 1e-5f;
+  /// Statistics are constants (batch norm in inference mode): backward does not differentiate through them.
+  bool fixed_statistics = false;
+  ActivationParams activation{
+      .kind = ActivationKind::identity};  ///< applied after the affine map; identity, relu, leaky_relu, prelu
+};
+
+/// Number of (mean, variance) pairs: C for batch norm, N * C (n outside) for instance norm.
+constexpr int64_t norm3d_groups(int64_t n, int64_t c, const Norm3dParams& p) {
+  return p.per_instance ? n * c : c;
+}
+
+/// mean[groups] and biased variance[groups] of x; overwrites. Shifted or pairwise sums: exact to float
+/// rounding also where |mean| >> deviation. Same bits for any thread count.
+void norm3d_statistics(float* mean, float* variance, View<const float> x, const Norm3dParams& params,
+                       const Exec& exec);
+
+/// y = act((x - mean) / sqrt(variance + eps) * gamma + beta); overwrites y; y may be x.
+/// gamma, beta: [C] or both null (no affine map); slope: [slope_count] for prelu, else null.
+void norm3d_apply(View<float> y, View<const float> x, const float* mean, const float* variance,
+                  const float* gamma, const float* beta, const float* slope, const Norm3dParams& params,
+                  const Exec& exec);
+
+/// Gradient of norm3d_apply(norm3d_statistics(x), x). Overwrites dx (dx may be dy); accumulates into
+/// dgamma[C], dbeta[C] (both null without affine map) and dslope[slope_count] (null if not prelu). Same bits
+/// for any thread count.
+void norm3d_backward(View<float> dx, float* dgamma, float* dbeta, float* dslope, View<const float> dy,
+                     View<const float> x, const float* mean, const float* variance, const float* gamma,
+                     const float* beta, const float* slope, const Norm3dParams& params, const Exec& exec);
+
+/// running = (1 - momentum) * running + momentum * batch, with the unbiased variance, `count` = values per
+/// group: PyTorch's update of BatchNorm. All [C].
+void norm3d_update_running(float* running_mean, float* running_variance, const float* mean,
+                           const float* variance, int64_t channels, int64_t count, float momentum,
+                           const Exec& exec);
+
+}  // namespace vg::kernels
