@@ -64,7 +64,8 @@ struct View {
     v.c = end - begin;
     return v;
   }
-  VG_INLINE operator View<const T>() const requires(!std::is_const_v<T>) {
+  template <class U>
+  requires(!std::is_const_v<T> && std::is_same_v<U, const T>) VG_INLINE operator View<U>() const {
     return {data, n, d, h, w, c, stride_n, stride_d, stride_h, stride_w, halo};
   }
 };
