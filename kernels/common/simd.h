@@ -5,6 +5,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(VG_ISA_avx512) || defined(VG_ISA_avx2)
+#include <immintrin.h>
+#endif
+
 #include "kernels/common/view.h"
 
 namespace vg::kernels::cpu {
@@ -48,14 +52,37 @@ VG_INLINE void store(float* p, Vec v) {
 VG_INLINE Vec broadcast(float value) {
   return Vec{} + value;
 }
+#if defined(VG_ISA_avx2)
+/// All bits set in the first `count` lanes.
+VG_INLINE VecInt first_lanes(int64_t count) {
+  const VecInt index = {0, 1, 2, 3, 4, 5, 6, 7};
+  return index < VecInt{} + static_cast<int32_t>(count);
+}
+#endif
 /// The first `count` < lanes floats; the rest is zero.
 VG_INLINE Vec load_partial(const float* p, int64_t count) {
+#if defined(VG_ISA_avx512)
+  return (Vec)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), p);
+#elif defined(VG_ISA_avx2)
+  return (Vec)_mm256_maskload_ps(p, (__m256i)first_lanes(count));
+#else
   Vec v{};
-  std::memcpy(&v, p, static_cast<size_t>(count) * sizeof(float));
+  for (int i = 0; i < lanes - 1; ++i) {
+    if (i < count) v[i] = p[i];
+  }
   return v;
+#endif
 }
 VG_INLINE void store_partial(float* p, Vec v, int64_t count) {
-  std::memcpy(p, &v, static_cast<size_t>(count) * sizeof(float));
+#if defined(VG_ISA_avx512)
+  _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1), (__m512)v);
+#elif defined(VG_ISA_avx2)
+  _mm256_maskstore_ps(p, (__m256i)first_lanes(count), (__m256)v);
+#else
+  for (int i = 0; i < lanes - 1; ++i) {
+    if (i < count) p[i] = v[i];
+  }
+#endif
 }
 VG_INLINE Vec max(Vec a, Vec b) {
   return a > b ? a : b;
