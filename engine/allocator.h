@@ -1,0 +1,56 @@
+// A caching allocator: memory given back is kept and handed out again, so that a steady-state training step
+// asks the system for nothing.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <stdexcept>
+
+#include "kernels/common/memory.h"
+
+namespace vg {
+
+/// The device has no room. what() names the bytes asked for, in use and cached.
+class OutOfMemory : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// Thread-safe. On CUDA, memory is reused in the order of one stream: tensors must be used on Context's
+/// stream only.
+class Allocator {
+ public:
+  struct Statistics {
+    size_t bytes_in_use = 0;
+    size_t peak_bytes_in_use = 0;
+    size_t bytes_reserved = 0;  ///< in use and cached
+    size_t peak_bytes_reserved = 0;
+    int64_t system_allocations = 0;
+  };
+
+  explicit Allocator(kernels::DeviceKind device) : device_(device) {}
+  ~Allocator();
+  Allocator(const Allocator&) = delete;
+  Allocator& operator=(const Allocator&) = delete;
+
+  /// Uninitialised memory, aligned to kernels::allocation_alignment. Throws OutOfMemory.
+  [[nodiscard]] void* allocate(size_t bytes);
+  void release(void* pointer) noexcept;
+  /// Gives cached memory back to the system.
+  void trim();
+  [[nodiscard]] Statistics statistics() const;
+  void reset_peak();
+
+ private:
+  void trim_locked();
+
+  kernels::DeviceKind device_;
+  mutable std::mutex mutex_;
+  std::multimap<size_t, void*> cached_;  ///< by size
+  std::map<void*, size_t> in_use_;
+  Statistics statistics_;
+};
+
+}  // namespace vg

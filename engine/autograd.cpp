@@ -1,0 +1,95 @@
+#include "engine/autograd.h"
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+#include <unordered_set>
+#include <utility>
+
+#include "kernels/elementwise/elementwise.h"
+
+namespace vg {
+
+void Node::pass(size_t index, const Tensor& gradient) {
+  const Edge& edge = inputs_.at(index);
+  if (edge.meta == nullptr) return;
+  if (gradient.shape() != edge.shape) {
+    throw std::logic_error(std::string(name()) + ": gradient of input " + std::to_string(index) +
+                           " has shape " + to_string(gradient.shape()) + ", expected " +
+                           to_string(edge.shape));
+  }
+  Tensor& grad = edge.meta->grad;
+  // A gradient handed to two inputs (as add does) is shared until somebody must write: then the writer takes
+  // a copy.
+  if (!grad.defined()) {
+    grad = edge.meta->leaf && gradient.storage_use_count() > 1 ? gradient.clone() : gradient.detach();
+    return;
+  }
+  const kernels::Exec exec = Context::get().exec(gradient.device());
+  if (grad.storage_use_count() == 1) {
+    kernels::accumulate(grad.view(), gradient.view<const float>(), 1, exec);
+  } else {
+    Tensor sum = grad.is_activation() ? Tensor::activation_like(grad)
+                                      : Tensor::empty(grad.shape(), grad.dtype(), grad.device());
+    kernels::add(sum.view(), grad.view<const float>(), gradient.view<const float>(), exec);
+    grad = sum;
+  }
+}
+
+Tensor Node::accumulation_buffer(size_t index) {
+  const Edge& edge = inputs_.at(index);
+  if (edge.meta == nullptr)
+    throw std::logic_error(std::string(name()) + ": no gradient is wanted of this input");
+  Tensor& grad = edge.meta->grad;
+  if (!grad.defined()) {
+    grad = Tensor::zeros(edge.shape, edge.dtype, edge.device);
+  } else if (grad.storage_use_count() > 1 && !edge.meta->leaf) {
+    grad = grad.clone();
+  }
+  return grad;
+}
+
+bool should_record(const std::vector<Tensor>& inputs) {
+  return Context::get().recording() &&
+         std::any_of(inputs.begin(), inputs.end(), [](const Tensor& t) { return t.requires_grad(); });
+}
+
+void attach(Tensor& output, std::shared_ptr<Node> node, const std::vector<Tensor>& inputs) {
+  for (const Tensor& input : inputs) {
+    if (!input.defined() || !input.requires_grad()) {
+      node->inputs_.emplace_back();
+      continue;
+    }
+    node->inputs_.push_back({input.autograd_meta(), input.shape(), input.dtype(), input.device()});
+    if (const auto& origin = input.autograd_meta()->node)
+      node->depth_ = std::max(node->depth_, origin->depth_ + 1);
+  }
+  auto meta = std::make_shared<AutogradMeta>();
+  meta->node = std::move(node);
+  output.set_autograd_meta(std::move(meta));
+}
+
+void run_backward(const std::shared_ptr<AutogradMeta>& root, Tensor seed) {
+  // All tensors with an origin that the root depends on, in the order of discovery.
+  std::vector<std::shared_ptr<AutogradMeta>> tape;
+  std::unordered_set<const AutogradMeta*> seen;
+  const auto visit = [&](const std::shared_ptr<AutogradMeta>& meta) {
+    if (meta != nullptr && meta->node != nullptr && seen.insert(meta.get()).second) tape.push_back(meta);
+  };
+  visit(root);
+  for (size_t i = 0; i < tape.size(); ++i) {
+    for (const Node::Edge& edge : tape[i]->node->inputs_) visit(edge.meta);
+  }
+  std::stable_sort(tape.begin(), tape.end(),
+                   [](const auto& a, const auto& b) { return a->node->depth_ > b->node->depth_; });
+
+  root->grad = std::move(seed);
+  for (auto& meta : tape) {
+    const Tensor gradient = std::exchange(meta->grad, Tensor());
+    const std::shared_ptr<Node> node = std::move(meta->node);
+    if (gradient.defined()) node->backward(gradient);
+    meta.reset();  // the tape lets go of what it has passed: saved tensors are freed while backward goes on
+  }
+}
+
+}  // namespace vg

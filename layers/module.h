@@ -1,0 +1,60 @@
+// Module: a tree of layers that owns parameters and buffers under the names that PyTorch would give them.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/tensor.h"
+
+namespace vg {
+
+/// A tensor under its full name, e.g. "model.0.conv.0.conv.weight".
+using NamedTensor = std::pair<std::string, Tensor>;
+
+class Module {
+ public:
+  Module() = default;
+  virtual ~Module() = default;
+  Module(const Module&) = delete;
+  Module& operator=(const Module&) = delete;
+
+  /// Trainable tensors, in PyTorch's order of registration.
+  [[nodiscard]] std::vector<NamedTensor> named_parameters() const;
+  /// Parameters and buffers (running statistics), in the order of PyTorch's state_dict.
+  [[nodiscard]] std::vector<NamedTensor> state() const;
+  /// Copies values into this module's tensors. Throws std::invalid_argument naming the first tensor that is
+  /// missing, unknown or of another shape, with both shapes.
+  void load_state(const std::vector<NamedTensor>& state) const;
+
+  /// Training mode (batch statistics, dropout) or inference mode, for the whole tree.
+  void train(bool training = true);
+  [[nodiscard]] bool training() const { return training_; }
+
+ protected:
+  /// A parameter: requires a gradient.
+  Tensor& register_parameter(const std::string& name, Tensor tensor);
+  Tensor& register_buffer(const std::string& name, Tensor tensor);
+  /// Takes a child and returns it.
+  template <class M>
+  M& register_module(const std::string& name, std::unique_ptr<M> child) {
+    M& reference = *child;
+    children_.emplace_back(name, std::move(child));
+    return reference;
+  }
+
+ private:
+  struct Entry {
+    std::string name;
+    std::unique_ptr<Tensor> tensor;  ///< its address stays: layers keep references
+    bool parameter;
+  };
+  void collect(const std::string& prefix, bool buffers_too, std::vector<NamedTensor>& out) const;
+
+  std::vector<Entry> entries_;
+  std::vector<std::pair<std::string, std::unique_ptr<Module>>> children_;
+  bool training_ = true;
+};
+
+}  // namespace vg
