@@ -3,24 +3,14 @@
 #pragma once
 
 #include <filesystem>
-#include <functional>
 #include <memory>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "data/error.h"
 #include "data/volume.h"
 
 namespace vg::data {
-
-/// Bad input. what() is one line: file, field, found, expected, how to mend it.
-class DataError : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
-
-/// Receives warnings about files that are readable but odd (one line each). An empty function drops them.
-using Warn = std::function<void(const std::string&)>;
 
 /// What a header says, after validation.
 struct NiftiInfo {
@@ -42,6 +32,10 @@ NiftiInfo read_nifti_info(const std::filesystem::path& file, const Warn& warn = 
 /// Reads a 3D image with its scaling applied; a trailing axis of extent 1 is dropped. NaN and infinite voxels
 /// are kept (see count_nonfinite). Throws DataError.
 Image read_image(const std::filesystem::path& file, const Warn& warn = {});
+
+/// Reads the volumes of a 4D file, e.g. the four modalities of a Medical Segmentation Decathlon subject: one
+/// image per index of the fourth axis. A 3D file is an error naming the layout. Throws DataError.
+std::vector<Image> read_image_series(const std::filesystem::path& file, const Warn& warn = {});
 
 /// Reads a 3D label map: values, after scaling, must be whole (within 1e-3) and in 0..255. Throws DataError,
 /// naming the values found with their counts.

@@ -3,8 +3,8 @@
 #pragma once
 
 #include <array>
+#include <cmath>
 #include <cstdint>
-#include <string>
 #include <vector>
 
 namespace vg::data {
@@ -20,21 +20,27 @@ struct Geometry {
 
   int64_t voxels() const { return extent[0] * extent[1] * extent[2]; }
   /// Millimetres between neighbouring voxels along each axis: the lengths of the affine's columns.
-  std::array<double, 3> spacing() const;
+  std::array<double, 3> spacing() const {
+    std::array<double, 3> lengths;
+    for (size_t axis = 0; axis < 3; ++axis)
+      lengths[axis] = std::sqrt(affine[0][axis] * affine[0][axis] + affine[1][axis] * affine[1][axis] +
+                                affine[2][axis] * affine[2][axis]);
+    return lengths;
+  }
   int64_t index(int64_t i, int64_t j, int64_t k) const { return i + extent[0] * (j + extent[1] * k); }
   bool operator==(const Geometry&) const = default;
 };
 
-/// One scalar image (a modality). voxels[geometry.index(i, j, k)].
-struct Image {
+/// Voxels of type T on a grid. voxels[geometry.index(i, j, k)].
+template <class T>
+struct Volume {
   Geometry geometry;
-  std::vector<float> voxels;
+  std::vector<T> voxels;
 };
 
+/// One scalar image (a modality).
+using Image = Volume<float>;
 /// One label map.
-struct LabelMap {
-  Geometry geometry;
-  std::vector<uint8_t> voxels;
-};
+using LabelMap = Volume<uint8_t>;
 
 }  // namespace vg::data
