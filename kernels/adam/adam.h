@@ -17,19 +17,21 @@ struct AdamTensor {
   int64_t count;
 };
 
+/// In double, as PyTorch's are: 1 - beta2 in float would be off by 1e-5.
 struct AdamParams {
-  float learning_rate = 1e-3f;
-  float beta1 = 0.9f;
-  float beta2 = 0.999f;
-  float eps = 1e-8f;
-  float weight_decay = 0;
+  double learning_rate = 1e-3;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double eps = 1e-8;
+  double weight_decay = 0;
   bool decoupled_weight_decay = false;  ///< AdamW
   int64_t step = 1;                     ///< counts from 1
 };
 
-/// Updates parameters and moments in place. `gradient_scale`: device pointer to one float by which gradients
-/// are multiplied first (clipping without a pass of its own), or null for 1. On CUDA one launch for all
-/// tensors.
+/// Updates parameters and moments in place. `gradient_scale`: pointer to one float on the device by which
+/// gradients are multiplied first (clipping without a pass of its own), or null for 1. On CUDA one launch for
+/// up to 512 tensors, without synchronisation; it can be captured. Throws std::invalid_argument if step < 1,
+/// a beta is outside [0, 1), the learning rate, eps or weight decay is negative or NaN, or a pointer is null.
 void adam_step(std::span<const AdamTensor> tensors, const float* gradient_scale, const AdamParams& params,
                const Exec& exec);
 

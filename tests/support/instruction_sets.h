@@ -1,0 +1,47 @@
+// Runs a CPU test under every instruction set of this processor and several thread counts.
+#pragma once
+
+#include <omp.h>
+
+#include <gtest/gtest.h>
+
+#include "kernels/common/simd.h"
+
+namespace vg::test {
+
+/// Sets instruction set and thread count back at the end of a test.
+class CpuSettings {
+ public:
+  CpuSettings() : isa_(kernels::cpu::active_isa()), threads_(omp_get_max_threads()) {}
+  ~CpuSettings() {
+    kernels::cpu::force_isa(isa_);
+    omp_set_num_threads(threads_);
+  }
+  CpuSettings(const CpuSettings&) = delete;
+  CpuSettings& operator=(const CpuSettings&) = delete;
+
+ private:
+  kernels::cpu::Isa isa_;
+  int threads_;
+};
+
+/// `run()` computes something on the CPU and returns it (a type with ==). It is called under each instruction
+/// set with 1, 2 and 3 threads; the results of one instruction set must be the same bits (compare floats as
+/// such: NaN fails).
+template <class Run>
+void expect_thread_independent(const Run& run) {
+  using kernels::cpu::Isa;
+  const CpuSettings restore;
+  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512}) {
+    if (!kernels::cpu::isa_supported(isa)) continue;
+    kernels::cpu::force_isa(isa);
+    omp_set_num_threads(1);
+    const auto expected = run();
+    for (const int threads : {2, 3}) {
+      omp_set_num_threads(threads);
+      EXPECT_TRUE(run() == expected) << isa_name(isa) << " differs with " << threads << " threads";
+    }
+  }
+}
+
+}  // namespace vg::test
