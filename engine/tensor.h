@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/context.h"
@@ -145,5 +146,8 @@ class Tensor {
   int halo_ = 0;
   std::shared_ptr<AutogradMeta> meta_;
 };
+
+/// A tensor under its full name, e.g. "model.0.conv.0.conv.weight".
+using NamedTensor = std::pair<std::string, Tensor>;
 
 }  // namespace vg

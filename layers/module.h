@@ -10,9 +10,6 @@
 
 namespace vg {
 
-/// A tensor under its full name, e.g. "model.0.conv.0.conv.weight".
-using NamedTensor = std::pair<std::string, Tensor>;
-
 class Module {
  public:
   Module() = default;
