@@ -52,11 +52,11 @@ __device__ inline T block_sum(T value) {
 /// Items that one thread sums in float before the sum goes on in double: few enough for float's 24 bits.
 inline constexpr int items_a_thread = 64;
 
-template <int Results, class F>
+template <int Results, class Sum, class F>
 __global__ void grid_sums_kernel(F terms, double* partials, int64_t items) {
   const int64_t first = int64_t{blockIdx.x} * (block_threads * items_a_thread),
                 limit = min(items, first + block_threads * items_a_thread);
-  float sums[Results] = {};
+  Sum sums[Results] = {};
   for (int64_t i = first + threadIdx.x; i < limit; i += block_threads) terms(i, sums);
   for (int r = 0; r < Results; ++r) {
     const double sum = block_sum(static_cast<double>(sums[r]));
@@ -75,14 +75,15 @@ __global__ void finish_grid_sums_kernel(F finish, const double* partials, int64_
   if (threadIdx.x == 0) finish(sums);
 }
 
-/// Calls terms(i, float (&sums)[Results]), which adds to `sums`, for every i in [0, items) (neighbouring
+/// Calls terms(i, Sum (&sums)[Results]), which adds to `sums`, for every i in [0, items) (neighbouring
 /// threads get neighbouring i), then finish(const double (&sums)[Results]) once. Both are device functors.
-template <int Results, class Terms, class Finish>
+/// `Sum` is float, or double where the terms may leave float's range or the result must be exact.
+template <int Results, class Sum = float, class Terms, class Finish>
 void grid_sums(int64_t items, Terms terms, Finish finish, const Exec& exec) {
   WorkspaceScope scope(*exec.workspace);
   const unsigned pieces = blocks_for(items, block_threads * items_a_thread);
   double* const partials = scope.allocate<double>(size_t{pieces} * Results);
-  grid_sums_kernel<Results><<<pieces, block_threads, 0, stream_of(exec)>>>(terms, partials, items);
+  grid_sums_kernel<Results, Sum><<<pieces, block_threads, 0, stream_of(exec)>>>(terms, partials, items);
   check_launch();
   finish_grid_sums_kernel<Results><<<1, block_threads, 0, stream_of(exec)>>>(finish, partials, pieces);
   check_launch();

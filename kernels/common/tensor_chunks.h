@@ -8,6 +8,10 @@
 
 namespace vg::kernels {
 
+VG_INLINE int64_t chunks_of(int64_t count, int64_t chunk_elements) {
+  return (count + chunk_elements - 1) / chunk_elements;
+}
+
 /// first_chunk[i] = number of chunks before tensor i, for i in [0, tensor_count]; the last entry is their
 /// number. `Tensor` has a member `count`.
 template <class Tensor>
@@ -16,7 +20,7 @@ VG_INLINE void index_chunks(int64_t* first_chunk, const Tensor* tensors, int64_t
   int64_t chunks = 0;
   for (int64_t i = 0; i < tensor_count; ++i) {
     first_chunk[i] = chunks;
-    chunks += (tensors[i].count + chunk_elements - 1) / chunk_elements;
+    chunks += chunks_of(tensors[i].count, chunk_elements);
   }
   first_chunk[tensor_count] = chunks;
 }
