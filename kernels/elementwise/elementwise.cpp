@@ -1,16 +1,11 @@
 #include "kernels/elementwise/elementwise.h"
 
+#include "kernels/common/check_shape.h"
 #include "kernels/elementwise/elementwise_impl.h"
 
 namespace vg::kernels {
 
 namespace {
-
-template <class T, class U>
-void require_same_shape(const char* function, const View<T>& a, const View<U>& b) {
-  require(a.same_shape(b), function, ": shapes differ: [", a.n, ',', a.d, ',', a.h, ',', a.w, ',', a.c,
-          "] and [", b.n, ',', b.d, ',', b.h, ',', b.w, ',', b.c, ']');
-}
 
 void require_broadcastable(const char* function, const View<const float>& a, const View<const float>& b) {
   require(a.same_voxels(b) && (b.c == a.c || b.c == 1), function, ": the second factor has ", b.c,

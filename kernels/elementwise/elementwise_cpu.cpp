@@ -1,35 +1,12 @@
 // Every op is one pass over memory; a view is walked in runs of contiguous elements.
-#include "kernels/common/parallel.h"
-#include "kernels/common/simd.h"
+#include "kernels/common/map.h"
 #include "kernels/elementwise/elementwise_impl.h"
 
 namespace vg::kernels::cpu::VG_ISA {
 
 namespace {
 
-// Elements that one thread takes at a time: large against the cost of handing them out, small against a
-// cache.
-constexpr int64_t run_elements = 16384;
-
-// Calls body(offset...) for runs of `count` contiguous elements that cover `y`: body(row, first voxel,
-// voxels). Rows are cut if they are long (a flat array is one row).
-template <class T, class Body>
-void for_each_segment(const View<T>& y, const Body& body) {
-  const int64_t voxels = y.w * y.c <= run_elements ? y.w : (run_elements + y.c - 1) / y.c;
-  const int64_t segments = voxels == 0 ? 0 : (y.w + voxels - 1) / voxels;
-  const int64_t grain = y.w == 0 || y.c == 0 ? 1 : 1 + run_elements / (voxels * y.c);
-  parallel_for(y.rows() * segments, grain, [&](int64_t i) {
-    const int64_t row = i / segments, first = i % segments * voxels;
-    body(row, first, first + voxels < y.w ? voxels : y.w - first);
-  });
-}
-
-template <class T>
-T* pointer(const View<T>& view, int64_t row, int64_t first) {
-  return view.row(row) + first * view.stride_w;
-}
-
-// y[i] = f(inputs[i]...) over all elements.
+// y[i] = f(inputs[i]...) over all elements, one by one: for types without vectors.
 template <class F, class Y, class... X>
 void map(const F& f, const View<Y>& y, const View<X>&... x) {
   const bool runs = y.rows_contiguous() && (x.rows_contiguous() && ...);
@@ -62,7 +39,7 @@ VG_INLINE float to_float(bfloat16 value) {
 }  // namespace
 
 void fill(View<float> y, float value, const Exec&) {
-  map([value] { return value; }, y);
+  map_vectors([v = broadcast(value)] { return v; }, y);
 }
 
 void fill(View<uint8_t> y, uint8_t value, const Exec&) {
@@ -84,7 +61,7 @@ void zero_halo(View<float> y, const Exec&) {
 }
 
 void copy(View<float> y, View<const float> x, const Exec&) {
-  map([](float v) { return v; }, y, x);
+  map_vectors([](Vec v) { return v; }, y, x);
 }
 
 void copy(View<uint8_t> y, View<const uint8_t> x, const Exec&) {
@@ -100,19 +77,19 @@ void cast(View<float> y, View<const bfloat16> x, const Exec&) {
 }
 
 void add(View<float> y, View<const float> a, View<const float> b, const Exec&) {
-  map([](float u, float v) { return u + v; }, y, a, b);
+  map_vectors([](Vec u, Vec v) { return u + v; }, y, a, b);
 }
 
 void accumulate(View<float> y, View<const float> x, float factor, const Exec&) {
-  map([factor](float u, float v) { return u + factor * v; }, y, View<const float>(y), x);
+  map_vectors([factor](Vec u, Vec v) { return u + factor * v; }, y, View<const float>(y), x);
 }
 
 void scale(View<float> y, View<const float> x, float factor, const Exec&) {
-  map([factor](float v) { return factor * v; }, y, x);
+  map_vectors([factor](Vec v) { return factor * v; }, y, x);
 }
 
 void multiply(View<float> y, View<const float> a, View<const float> b, const Exec&) {
-  if (a.c == b.c) return map([](float u, float v) { return u * v; }, y, a, b);
+  if (a.c == b.c) return map_vectors([](Vec u, Vec v) { return u * v; }, y, a, b);
   for_each_segment(y, [&](int64_t row, int64_t first, int64_t voxels) {
     for (int64_t w = first; w < first + voxels; ++w) {
       const float factor = *pointer(b, row, w);

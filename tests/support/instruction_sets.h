@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "kernels/common/memory.h"
 #include "kernels/common/simd.h"
 
 namespace vg::test {
@@ -24,6 +25,20 @@ class CpuSettings {
   kernels::cpu::Isa isa_;
   int threads_;
 };
+
+/// Calls body() under each instruction set of this processor; once if the device is not the CPU.
+template <class Body>
+void for_each_instruction_set(kernels::DeviceKind device, const Body& body) {
+  using kernels::cpu::Isa;
+  if (device != kernels::DeviceKind::cpu) return body();
+  const CpuSettings restore;
+  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512}) {
+    if (!kernels::cpu::isa_supported(isa)) continue;
+    SCOPED_TRACE(isa_name(isa));
+    kernels::cpu::force_isa(isa);
+    body();
+  }
+}
 
 /// `run()` computes something on the CPU and returns it (a type with ==). It is called under each instruction
 /// set with 1, 2 and 3 threads; the results of one instruction set must be the same bits (compare floats as

@@ -1,0 +1,95 @@
+// Passes over views on the CPU with something per channel: parameters, or sums. For *_cpu.cpp.
+//
+// The unit of work is a strip: at most `strip_voxels` voxels of one row times `lanes` channels. Per-channel
+// parameters and sums stay in registers along it; its sums are taken in float, and go on in double.
+#pragma once
+
+#include "kernels/common/parallel.h"
+#include "kernels/common/simd.h"
+#include "kernels/common/workspace.h"
+
+namespace vg::kernels::cpu::VG_ISA {
+
+/// Few enough voxels to sum in float and to stay in the L1 cache for the next block of channels.
+inline constexpr int64_t strip_voxels = 64;
+
+/// `lanes` channels.
+struct FullBlock {
+  VG_INLINE Vec load(const float* p) const { return VG_ISA::load(p); }
+  VG_INLINE void store(float* p, Vec v) const { VG_ISA::store(p, v); }
+  VG_INLINE int64_t size() const { return lanes; }
+};
+/// The last `count` < lanes channels; the other lanes read as zero.
+struct PartialBlock {
+  int64_t count;
+  VG_INLINE Vec load(const float* p) const { return load_partial(p, count); }
+  VG_INLINE void store(float* p, Vec v) const { store_partial(p, v, count); }
+  VG_INLINE int64_t size() const { return count; }
+};
+
+/// Calls body(block, first channel) for the blocks that cover `channels`.
+template <class Body>
+VG_INLINE void for_each_block(int64_t channels, const Body& body) {
+  int64_t c = 0;
+  for (; c + lanes <= channels; c += lanes) body(FullBlock{}, c);
+  if (c < channels) body(PartialBlock{channels - c}, c);
+}
+
+/// Calls body(first voxel, voxels) for the strips of a row.
+template <class Body>
+VG_INLINE void for_each_strip(int64_t width, const Body& body) {
+  for (int64_t w = 0; w < width; w += strip_voxels)
+    body(w, w + strip_voxels < width ? strip_voxels : width - w);
+}
+
+/// Half a Vec in double.
+typedef double VecDouble __attribute__((vector_size(lanes / 2 * sizeof(double))));
+typedef float HalfVec __attribute__((vector_size(lanes / 2 * sizeof(float))));
+
+/// sums[i] += v[i] for the channels of the block.
+template <class Block>
+VG_INLINE void add_to(double* sums, Vec v, const Block& block) {
+  float values[lanes];
+  store(values, v);
+  if (block.size() == lanes) {
+    for (int half = 0; half < 2; ++half) {
+      HalfVec part;
+      VecDouble sum;
+      std::memcpy(&part, values + half * lanes / 2, sizeof part);
+      std::memcpy(&sum, sums + half * lanes / 2, sizeof sum);
+      sum += __builtin_convertvector(part, VecDouble);
+      std::memcpy(sums + half * lanes / 2, &sum, sizeof sum);
+    }
+  } else {
+    for (int i = 0; i < lanes - 1; ++i) {
+      if (i < block.size()) sums[i] += static_cast<double>(values[i]);
+    }
+  }
+}
+
+/// Sums over the rows of each group, `results` arrays of `stride` doubles at once:
+/// sums[group][result][stride] is overwritten. Group k is rows [k * rows, (k + 1) * rows). body(row, double*
+/// sums) adds its row into sums[result * stride + i]. The order of additions depends on the shape alone.
+template <class Body>
+inline void sum_rows(double* sums, int64_t groups, int64_t rows, int64_t results, int64_t stride,
+                     Workspace& workspace, const Body& body) {
+  WorkspaceScope scope(workspace);
+  const int64_t pieces = reduction_pieces(rows, 4), length = results * stride;
+  double* const partials = scope.allocate<double>(static_cast<size_t>(groups * pieces * length));
+  parallel_for(groups * pieces, 1, [&](int64_t i) {
+    double* const mine = partials + i * length;
+    std::memset(mine, 0, static_cast<size_t>(length) * sizeof(double));
+    const int64_t group = i / pieces, piece = i % pieces;
+    for (int64_t row = piece_begin(rows, pieces, piece); row < piece_begin(rows, pieces, piece + 1); ++row)
+      body(group * rows + row, mine);
+  });
+  for (int64_t group = 0; group < groups; ++group) {
+    for (int64_t i = 0; i < length; ++i) {
+      double sum = 0;
+      for (int64_t piece = 0; piece < pieces; ++piece) sum += partials[(group * pieces + piece) * length + i];
+      sums[group * length + i] = sum;
+    }
+  }
+}
+
+}  // namespace vg::kernels::cpu::VG_ISA
