@@ -29,8 +29,7 @@ void Node::pass(size_t index, const Tensor& gradient) {
   if (grad.storage_use_count() == 1) {
     kernels::accumulate(grad.view(), gradient.view<const float>(), 1, exec);
   } else {
-    Tensor sum = grad.is_activation() ? Tensor::activation_like(grad)
-                                      : Tensor::empty(grad.shape(), grad.dtype(), grad.device());
+    Tensor sum = Tensor::empty_like(grad);
     kernels::add(sum.view(), grad.view<const float>(), gradient.view<const float>(), exec);
     grad = sum;
   }

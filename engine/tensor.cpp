@@ -121,6 +121,10 @@ Tensor Tensor::activation_like(const Tensor& other, int64_t channels) {
                     channels < 0 ? other.shape_[4] : channels, other.device(), other.dtype());
 }
 
+Tensor Tensor::empty_like(const Tensor& other) {
+  return other.is_activation() ? activation_like(other) : empty(other.shape_, other.dtype_, other.device());
+}
+
 Tensor Tensor::activation_from_ncdhw(const std::vector<float>& values, int64_t n, int64_t c, int64_t d,
                                      int64_t h, int64_t w, Device device) {
   kernels::require(static_cast<int64_t>(values.size()) == n * c * d * h * w, "activation_from_ncdhw: got ",
@@ -172,8 +176,7 @@ Tensor Tensor::reshaped(Shape shape) const {
 }
 
 Tensor Tensor::clone() const {
-  Tensor t = activation_ ? activation(shape_[0], shape_[1], shape_[2], shape_[3], shape_[4], device(), dtype_)
-                         : empty(shape_, dtype_, device());
+  Tensor t = empty_like(*this);
   t.copy_from(*this);
   return t;
 }

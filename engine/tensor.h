@@ -62,6 +62,8 @@ class Tensor {
                            DType dtype = DType::float32);
   /// An activation like `other` with `channels` channels (default: as many).
   static Tensor activation_like(const Tensor& other, int64_t channels = -1);
+  /// Uninitialised, with the shape, type, device and kind of `other`.
+  static Tensor empty_like(const Tensor& other);
   /// An activation from values in PyTorch's order N, C, D, H, W.
   static Tensor activation_from_ncdhw(const std::vector<float>& values, int64_t n, int64_t c, int64_t d,
                                       int64_t h, int64_t w, Device device);

@@ -1,0 +1,172 @@
+#include "layers/attention_gate.h"
+
+#include <array>
+
+#include "layers/elementwise.h"
+#include "layers/op_support.h"
+
+namespace vg {
+
+using kernels::AttentionGateGradients;
+using kernels::AttentionGateParams;
+using kernels::AttentionGateStatistics;
+using kernels::AttentionGateWeights;
+using kernels::require;
+
+namespace {
+
+/// Mean and biased variance of one batch norm.
+struct Statistics {
+  Tensor mean, variance;
+};
+
+AttentionGateWeights weight_pointers(const std::array<AttentionGateBranch, 3>& b) {
+  const auto pointer = [](const Tensor& t) { return t.data<const float>(); };
+  return {pointer(b[0].weight), pointer(b[0].bias), pointer(b[0].gamma), pointer(b[0].beta),
+          pointer(b[1].weight), pointer(b[1].bias), pointer(b[1].gamma), pointer(b[1].beta),
+          pointer(b[2].weight), pointer(b[2].bias), pointer(b[2].gamma), pointer(b[2].beta)};
+}
+
+AttentionGateStatistics statistics_pointers(const std::array<Statistics, 3>& s) {
+  return {s[0].mean.data<float>(),     s[0].variance.data<float>(), s[1].mean.data<float>(),
+          s[1].variance.data<float>(), s[2].mean.data<float>(),     s[2].variance.data<float>()};
+}
+
+/// Inputs: g, x, then weight, bias, gamma and beta of gate, skip and psi.
+class AttentionGateNode : public Node {
+ public:
+  AttentionGateNode(Tensor g, Tensor x, Tensor psi, const std::array<AttentionGateBranch, 3>& branches,
+                    std::array<Statistics, 3> statistics, const AttentionGateParams& params)
+      : g_(std::move(g)),
+        x_(std::move(x)),
+        psi_(std::move(psi)),
+        statistics_(std::move(statistics)),
+        params_(params) {
+    for (size_t i = 0; i < branches.size(); ++i) {
+      const AttentionGateBranch& b = branches[i];
+      branches_[i] = {b.weight.detach(), b.bias.detach(), b.gamma.detach(), b.beta.detach(), {}, {}};
+    }
+  }
+  const char* name() const override { return "attention_gate"; }
+
+  void backward(const Tensor& grad_output) override {
+    // The kernel computes every gradient; those that nobody needs go where nobody looks.
+    std::array<Tensor, 12> buffers;
+    std::array<float*, 12> p{};
+    for (size_t i = 0; i < buffers.size(); ++i) {
+      const AttentionGateBranch& b = branches_[i / 4];
+      const Tensor* const like[] = {&b.weight, &b.bias, &b.gamma, &b.beta};
+      buffers[i] = needs(2 + i) ? accumulation_buffer(2 + i) : Tensor::empty_like(*like[i % 4]);
+      p[i] = buffers[i].data<float>();
+    }
+    const AttentionGateGradients gradients{p[0], p[1], p[2], p[3], p[4],  p[5],
+                                           p[6], p[7], p[8], p[9], p[10], p[11]};
+    const Tensor dg = Tensor::empty_like(g_), dx = Tensor::empty_like(x_);
+    kernels::attention_gate_backward(dg.view(), dx.view(), gradients, grad_output.view<const float>(),
+                                     psi_.view<const float>(), statistics_pointers(statistics_),
+                                     g_.view<const float>(), x_.view<const float>(),
+                                     weight_pointers(branches_), params_, exec_of(dx));
+    pass(0, dg);
+    pass(1, dx);
+  }
+
+ private:
+  Tensor g_, x_, psi_;
+  std::array<AttentionGateBranch, 3> branches_;
+  std::array<Statistics, 3> statistics_;
+  AttentionGateParams params_;
+};
+
+void check_branch(const AttentionGateBranch& branch, int64_t in_channels, int64_t out_channels,
+                  const Tensor& x) {
+  const char* const function = "attention_gate";
+  require_parameter(function, "weight", branch.weight, {out_channels, in_channels, 1, 1, 1}, x);
+  require_parameter(function, "bias", branch.bias, {out_channels}, x);
+  require_parameter(function, "gamma", branch.gamma, {out_channels}, x);
+  require_parameter(function, "beta", branch.beta, {out_channels}, x);
+  require_parameter(function, "running_mean", branch.running_mean, {out_channels}, x);
+  require_parameter(function, "running_var", branch.running_var, {out_channels}, x);
+}
+
+}  // namespace
+
+Tensor attention_gate(const Tensor& g, const Tensor& x, const AttentionGateBranch& gate,
+                      const AttentionGateBranch& skip, const AttentionGateBranch& psi,
+                      const BatchNormParams& params) {
+  require_activation("attention_gate", "g", g);
+  require_activation("attention_gate", "x", x);
+  require_same_device("attention_gate", g, x);
+  require(g.view().same_voxels(x.view()), "attention_gate: g is ", to_string(g.shape()), " and x ",
+          to_string(x.shape()), ", expected the same voxels");
+  require(gate.bias.defined(), "attention_gate: bias is undefined");
+  const int64_t intermediate = gate.bias.elements(), count = x.elements() / x.size(4);
+  check_branch(gate, g.size(4), intermediate, x);
+  check_branch(skip, x.size(4), intermediate, x);
+  check_branch(psi, intermediate, 1, x);
+  require(!params.training || count > 1,
+          "attention_gate: expected more than one value per channel in training, got shape ",
+          to_string(x.shape()));
+  const AttentionGateParams kernel_params{.gate_channels = g.size(4),
+                                          .skip_channels = x.size(4),
+                                          .intermediate_channels = intermediate,
+                                          .eps = params.eps,
+                                          .fixed_statistics = !params.training};
+
+  const std::array<AttentionGateBranch, 3> branches{gate, skip, psi};
+  std::array<Statistics, 3> statistics;
+  for (size_t i = 0; i < branches.size(); ++i) {
+    const AttentionGateBranch& b = branches[i];
+    statistics[i] = params.training ? Statistics{Tensor::empty_like(b.beta), Tensor::empty_like(b.beta)}
+                                    : Statistics{b.running_mean, b.running_var};
+  }
+  const Tensor y = Tensor::activation_like(x), coefficients = Tensor::activation_like(x, 1);
+  kernels::attention_gate_forward(y.view(), coefficients.view(), statistics_pointers(statistics),
+                                  g.view<const float>(), x.view<const float>(), weight_pointers(branches),
+                                  kernel_params, exec_of(x));
+  if (params.training) {
+    for (size_t i = 0; i < branches.size(); ++i) {
+      const AttentionGateBranch& b = branches[i];
+      kernels::norm3d_update_running(
+          b.running_mean.data<float>(), b.running_var.data<float>(), statistics[i].mean.data<const float>(),
+          statistics[i].variance.data<const float>(), b.beta.elements(), count, params.momentum, exec_of(x));
+    }
+  }
+  std::vector<Tensor> inputs{g, x};
+  for (const AttentionGateBranch& b : branches)
+    inputs.insert(inputs.end(), {b.weight, b.bias, b.gamma, b.beta});
+  return record<AttentionGateNode>(y, inputs, g.detach(), x.detach(), coefficients, branches, statistics,
+                                   kernel_params);
+}
+
+AttentionGate::AttentionGate(int64_t gate_channels, int64_t skip_channels, int64_t intermediate_channels,
+                             Device device)
+    : gate_(make_branch("W_g", gate_channels, intermediate_channels, device)),
+      skip_(make_branch("W_x", skip_channels, intermediate_channels, device)),
+      psi_(make_branch("psi", intermediate_channels, 1, device)) {}
+
+AttentionGate::Branch AttentionGate::make_branch(const std::string& name, int64_t in_channels,
+                                                 int64_t out_channels, Device device) {
+  const Conv3dParams params{
+      .in_channels = in_channels, .out_channels = out_channels, .kernel_size = 1, .stride = 1, .padding = 0};
+  return {register_module(name + ".0.conv", std::make_unique<Conv3d>(params, true, device)),
+          register_module(name + ".1", std::make_unique<BatchNorm3d>(out_channels, device))};
+}
+
+AttentionGateBranch AttentionGate::tensors(const Branch& branch) {
+  return {branch.convolution.weight(), branch.convolution.bias(),  branch.norm.weight(),
+          branch.norm.bias(),          branch.norm.running_mean(), branch.norm.running_var()};
+}
+
+Tensor AttentionGate::operator()(const Tensor& g, const Tensor& x) const {
+  if (!fused_) {
+    const auto branch = [](const Branch& b, const Tensor& input) { return b.norm(b.convolution(input)); };
+    return multiply(x, sigmoid(branch(psi_, relu(add(branch(gate_, g), branch(skip_, x))))));
+  }
+  if (training()) {
+    for (const Branch* branch : {&gate_, &skip_, &psi_}) branch->norm.count_batch();
+  }
+  return attention_gate(g, x, tensors(gate_), tensors(skip_), tensors(psi_),
+                        {.training = training(), .momentum = gate_.norm.momentum(), .eps = gate_.norm.eps()});
+}
+
+}  // namespace vg

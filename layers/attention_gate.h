@@ -1,0 +1,47 @@
+// The additive attention gate of Attention U-Net: function and module.
+#pragma once
+
+#include "kernels/attention_gate/attention_gate.h"
+#include "layers/conv3d.h"
+#include "layers/module.h"
+#include "layers/norm3d.h"
+
+namespace vg {
+
+/// A 1x1x1 convolution and its batch norm.
+struct AttentionGateBranch {
+  Tensor weight, bias;               ///< (out, in, 1, 1, 1), [out]
+  Tensor gamma, beta;                ///< [out]
+  Tensor running_mean, running_var;  ///< [out]; updated in training
+};
+
+/// x * sigmoid(BN(psi(relu(BN(gate(g)) + BN(skip(x)))))) in one op that stores only the attention
+/// coefficients. g: [N, D, H, W, gate channels]; x: [N, D, H, W, skip channels]. The params' activation is
+/// not used. Throws std::invalid_argument if shapes do not fit, or in training for one value per channel.
+Tensor attention_gate(const Tensor& g, const Tensor& x, const AttentionGateBranch& gate,
+                      const AttentionGateBranch& skip, const AttentionGateBranch& psi,
+                      const BatchNormParams& params = {});
+
+/// MONAI's AttentionBlock with its names: "W_g.0.conv.weight", "W_g.1.running_mean", ..., "psi.1.bias".
+class AttentionGate : public Module {
+ public:
+  AttentionGate(int64_t gate_channels, int64_t skip_channels, int64_t intermediate_channels,
+                Device device = Device::cpu);
+  Tensor operator()(const Tensor& g, const Tensor& x) const;
+
+  /// False computes the gate op by op, storing every intermediate result: for comparison.
+  void set_fused(bool fused) { fused_ = fused; }
+
+ private:
+  struct Branch {
+    Conv3d& convolution;
+    BatchNorm3d& norm;
+  };
+  Branch make_branch(const std::string& name, int64_t in_channels, int64_t out_channels, Device device);
+  static AttentionGateBranch tensors(const Branch& branch);
+
+  Branch gate_, skip_, psi_;
+  bool fused_ = true;
+};
+
+}  // namespace vg

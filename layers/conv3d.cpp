@@ -1,0 +1,71 @@
+#include "layers/conv3d.h"
+
+#include "layers/op_support.h"
+
+namespace vg {
+
+namespace {
+
+class Conv3dNode : public Node {
+ public:
+  /// `x` is undefined if the weight needs no gradient.
+  Conv3dNode(Tensor x, Shape x_shape, Tensor weight, const Conv3dParams& params)
+      : x_(std::move(x)), x_shape_(std::move(x_shape)), weight_(std::move(weight)), params_(params) {}
+  const char* name() const override { return "conv3d"; }
+
+  void backward(const Tensor& grad_output) override {
+    const kernels::Exec exec = exec_of(grad_output);
+    const View<const float> dy = grad_output.view<const float>();
+    if (needs(1)) {
+      kernels::conv3d_backward_weight(accumulation_buffer(1).data<float>(), dy, x_.view<const float>(),
+                                      params_, exec);
+    }
+    x_ = Tensor();  // its memory is free for dx
+    if (needs(2)) kernels::conv3d_backward_bias(accumulation_buffer(2).data<float>(), dy, exec);
+    if (!needs(0)) return;
+    const Tensor dx = Tensor::activation(x_shape_[0], x_shape_[1], x_shape_[2], x_shape_[3], x_shape_[4],
+                                         grad_output.device());
+    kernels::conv3d_backward_input(dx.view(), dy, weight_.data<const float>(), params_, exec);
+    pass(0, dx);
+  }
+
+ private:
+  Tensor x_;
+  Shape x_shape_;
+  Tensor weight_;
+  Conv3dParams params_;
+};
+
+}  // namespace
+
+Tensor conv3d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv3dParams& params) {
+  require_activation("conv3d", "x", x);
+  const int64_t k = params.kernel_size;
+  require_parameter("conv3d", "weight", weight, {params.out_channels, params.in_channels, k, k, k}, x);
+  if (bias.defined()) require_parameter("conv3d", "bias", bias, {params.out_channels}, x);
+  const auto extent = [&](int axis) {
+    const int64_t result = kernels::conv3d_output_extent(x.size(axis), params);
+    kernels::require(
+        params.stride > 0 && x.size(axis) + 2 * params.padding >= params.kernel_size && result > 0,
+        "conv3d: input ", to_string(x.shape()), " is smaller than the kernel (", k, ")");
+    return result;
+  };
+  const Tensor y =
+      Tensor::activation(x.size(0), extent(1), extent(2), extent(3), params.out_channels, x.device());
+  kernels::conv3d_forward(y.view(), x.view<const float>(), weight.data<const float>(), data_or_null(bias),
+                          params, exec_of(x));
+  return record<Conv3dNode>(y, {x, weight, bias}, weight.requires_grad() ? x.detach() : Tensor(), x.shape(),
+                            weight.detach(), params);
+}
+
+Conv3d::Conv3d(const Conv3dParams& params, bool with_bias, Device device)
+    : params_(params),
+      weight_(register_parameter("weight",
+                                 Tensor::zeros({params.out_channels, params.in_channels, params.kernel_size,
+                                                params.kernel_size, params.kernel_size},
+                                               DType::float32, device))),
+      bias_(with_bias
+                ? &register_parameter("bias", Tensor::zeros({params.out_channels}, DType::float32, device))
+                : nullptr) {}
+
+}  // namespace vg

@@ -1,0 +1,33 @@
+// 3D convolution: function and module.
+#pragma once
+
+#include "kernels/conv3d/conv3d.h"
+#include "layers/module.h"
+
+namespace vg {
+
+using kernels::Conv3dParams;
+
+/// Cross-correlation as PyTorch's conv3d. x: [N, D, H, W, in_channels]; weight: (out, in, k, k, k); bias:
+/// [out] or undefined. Returns [N, D', H', W', out_channels]. Throws std::invalid_argument if shapes, devices
+/// or params do not fit.
+Tensor conv3d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv3dParams& params);
+
+/// Parameters "weight" and, if asked for, "bias"; zero until an initialiser fills them.
+class Conv3d : public Module {
+ public:
+  explicit Conv3d(const Conv3dParams& params, bool with_bias = true, Device device = Device::cpu);
+  Tensor operator()(const Tensor& x) const { return conv3d(x, weight_, bias(), params_); }
+
+  [[nodiscard]] const Conv3dParams& params() const { return params_; }
+  [[nodiscard]] Tensor& weight() const { return weight_; }
+  /// Undefined if there is none.
+  [[nodiscard]] Tensor bias() const { return bias_ != nullptr ? *bias_ : Tensor(); }
+
+ private:
+  Conv3dParams params_;
+  Tensor& weight_;
+  Tensor* bias_;
+};
+
+}  // namespace vg

@@ -1,0 +1,156 @@
+#include "layers/norm3d.h"
+
+#include <algorithm>
+
+#include "layers/op_support.h"
+
+namespace vg {
+
+using kernels::Norm3dParams;
+using kernels::require;
+
+namespace {
+
+/// Inputs: x, weight, bias, slope.
+class Norm3dNode : public Node {
+ public:
+  Norm3dNode(Tensor x, Tensor mean, Tensor variance, Tensor weight, Tensor bias, Tensor slope,
+             const Norm3dParams& params)
+      : x_(std::move(x)),
+        mean_(std::move(mean)),
+        variance_(std::move(variance)),
+        weight_(std::move(weight)),
+        bias_(std::move(bias)),
+        slope_(std::move(slope)),
+        params_(params) {}
+  const char* name() const override { return params_.per_instance ? "instance_norm" : "batch_norm"; }
+
+  void backward(const Tensor& grad_output) override {
+    const Tensor dx = reuse_or_allocate(grad_output);
+    // The kernel wants room for every gradient of a tensor that is there, whether it is needed or not.
+    const auto gradient = [this](size_t index, const Tensor& tensor) {
+      if (!tensor.defined()) return Tensor();
+      return needs(index) ? accumulation_buffer(index) : Tensor::empty_like(tensor);
+    };
+    const Tensor dweight = gradient(1, weight_), dbias = gradient(2, bias_), dslope = gradient(3, slope_);
+    const auto pointer = [](const Tensor& t) { return t.defined() ? t.data<float>() : nullptr; };
+    kernels::norm3d_backward(dx.view(), pointer(dweight), pointer(dbias), pointer(dslope),
+                             grad_output.view<const float>(), x_.view<const float>(),
+                             mean_.data<const float>(), variance_.data<const float>(), data_or_null(weight_),
+                             data_or_null(bias_), data_or_null(slope_), params_, exec_of(dx));
+    pass(0, dx);
+  }
+
+ private:
+  Tensor x_, mean_, variance_, weight_, bias_, slope_;
+  Norm3dParams params_;
+};
+
+/// Checks what batch_norm and instance_norm share and returns the kernel's parameters.
+Norm3dParams check(const char* function, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                   const FusedActivation& activation, float eps, bool per_instance) {
+  require_activation(function, "x", x);
+  require(weight.defined() == bias.defined(), function, ": weight and bias go together");
+  if (weight.defined()) {
+    require_parameter(function, "weight", weight, {x.size(4)}, x);
+    require_parameter(function, "bias", bias, {x.size(4)}, x);
+  }
+  Norm3dParams params{.per_instance = per_instance, .eps = eps, .activation = activation.params};
+  const bool prelu = activation.params.kind == ActivationKind::prelu;
+  require(prelu == activation.slope.defined(), function, ": a slope is for prelu, and prelu needs one");
+  if (prelu) {
+    require_slope(function, activation.slope, x);
+    params.activation.slope_count = activation.slope.elements();
+  }
+  return params;
+}
+
+Tensor apply(Tensor x, const Tensor& mean, const Tensor& variance, const Tensor& weight, const Tensor& bias,
+             const Tensor& slope, const Norm3dParams& params) {
+  // Backward needs x; without one the result may take its place.
+  const bool recorded = should_record({x, weight, bias, slope});
+  const Tensor y = recorded ? Tensor::empty_like(x) : reuse_or_allocate(x);
+  kernels::norm3d_apply(y.view(), x.view<const float>(), mean.data<const float>(),
+                        variance.data<const float>(), data_or_null(weight), data_or_null(bias),
+                        data_or_null(slope), params, exec_of(x));
+  return record<Norm3dNode>(y, {x, weight, bias, slope}, x.detach(), mean, variance, weight.detach(),
+                            bias.detach(), slope.detach(), params);
+}
+
+}  // namespace
+
+Tensor batch_norm(Tensor x, const Tensor& weight, const Tensor& bias, const Tensor& running_mean,
+                  const Tensor& running_var, const BatchNormParams& params) {
+  Norm3dParams kernel_params =
+      check("batch_norm", x, weight, bias, params.activation, params.eps, /*per_instance=*/false);
+  const int64_t channels = x.size(4), count = x.elements() / std::max<int64_t>(channels, 1);
+  require(running_mean.defined() == running_var.defined(),
+          "batch_norm: running mean and variance go together");
+  if (running_mean.defined() || !params.training) {
+    require_parameter("batch_norm", "running_mean", running_mean, {channels}, x);
+    require_parameter("batch_norm", "running_var", running_var, {channels}, x);
+  }
+  kernel_params.fixed_statistics = !params.training;
+  Tensor mean = running_mean.detach(), variance = running_var.detach();
+  if (params.training) {
+    require(count > 1, "batch_norm: expected more than one value per channel in training, got shape ",
+            to_string(x.shape()));
+    mean = Tensor::empty({channels}, DType::float32, x.device());
+    variance = Tensor::empty({channels}, DType::float32, x.device());
+    kernels::norm3d_statistics(mean.data<float>(), variance.data<float>(), x.view<const float>(),
+                               kernel_params, exec_of(x));
+    if (running_mean.defined()) {
+      kernels::norm3d_update_running(running_mean.data<float>(), running_var.data<float>(),
+                                     mean.data<const float>(), variance.data<const float>(), channels, count,
+                                     params.momentum, exec_of(x));
+    }
+  }
+  return apply(std::move(x), mean, variance, weight, bias, params.activation.slope, kernel_params);
+}
+
+Tensor instance_norm(Tensor x, const Tensor& weight, const Tensor& bias, const FusedActivation& activation,
+                     float eps) {
+  const Norm3dParams params = check("instance_norm", x, weight, bias, activation, eps, /*per_instance=*/true);
+  require(x.size(1) * x.size(2) * x.size(3) > 1, "instance_norm: expected more than one voxel, got shape ",
+          to_string(x.shape()));
+  const Shape groups = {kernels::norm3d_groups(x.size(0), x.size(4), params)};
+  const Tensor mean = Tensor::empty(groups, DType::float32, x.device());
+  const Tensor variance = Tensor::empty(groups, DType::float32, x.device());
+  kernels::norm3d_statistics(mean.data<float>(), variance.data<float>(), x.view<const float>(), params,
+                             exec_of(x));
+  return apply(std::move(x), mean, variance, weight, bias, activation.slope, params);
+}
+
+BatchNorm3d::BatchNorm3d(int64_t channels, Device device, float eps, float momentum)
+    : eps_(eps),
+      momentum_(momentum),
+      weight_(register_parameter("weight", Tensor::full({channels}, 1, device))),
+      bias_(register_parameter("bias", Tensor::full({channels}, 0, device))),
+      running_mean_(register_buffer("running_mean", Tensor::full({channels}, 0, device))),
+      running_var_(register_buffer("running_var", Tensor::full({channels}, 1, device))),
+      num_batches_tracked_(register_buffer("num_batches_tracked", Tensor::zeros({}, DType::int64))) {}
+
+Tensor BatchNorm3d::operator()(Tensor x, const FusedActivation& activation) const {
+  if (training()) count_batch();
+  return batch_norm(std::move(x), weight_, bias_, running_mean_, running_var_,
+                    {.training = training(), .momentum = momentum_, .eps = eps_, .activation = activation});
+}
+
+void BatchNorm3d::count_batch() const {
+  ++*num_batches_tracked_.data<int64_t>();
+}
+
+InstanceNorm3d::InstanceNorm3d(int64_t channels, bool affine, Device device, float eps)
+    : channels_(channels), eps_(eps) {
+  if (!affine) return;
+  weight_ = &register_parameter("weight", Tensor::full({channels}, 1, device));
+  bias_ = &register_parameter("bias", Tensor::full({channels}, 0, device));
+}
+
+Tensor InstanceNorm3d::operator()(Tensor x, const FusedActivation& activation) const {
+  require(x.is_activation() && x.size(4) == channels_, "InstanceNorm3d: expected ", channels_,
+          " channels, got shape ", to_string(x.shape()));
+  return instance_norm(std::move(x), weight(), bias(), activation, eps_);
+}
+
+}  // namespace vg

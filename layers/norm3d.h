@@ -1,0 +1,74 @@
+// Batch and instance normalisation with an activation fused behind them: functions and modules.
+#pragma once
+
+#include "kernels/norm3d/norm3d.h"
+#include "layers/activation.h"
+#include "layers/module.h"
+
+namespace vg {
+
+/// What a normalisation applies to its result: identity, relu, leaky_relu or prelu.
+struct FusedActivation {
+  ActivationParams params{.kind = ActivationKind::identity};
+  Tensor slope = {};  ///< of prelu: [1] or [C]
+};
+
+struct BatchNormParams {
+  bool training = true;  ///< statistics of the batch; else the running ones
+  float momentum = 0.1f;
+  float eps = 1e-5f;
+  FusedActivation activation = {};
+};
+
+/// PyTorch's batch_norm over N, D, H, W, then the activation. weight, bias: [C] or both undefined.
+/// running_mean, running_var: [C], updated in training (with the unbiased variance), or both undefined in
+/// training. Throws std::invalid_argument if shapes do not fit, or in training for one value per channel.
+Tensor batch_norm(Tensor x, const Tensor& weight, const Tensor& bias, const Tensor& running_mean,
+                  const Tensor& running_var, const BatchNormParams& params = {});
+
+/// PyTorch's instance_norm over D, H, W of each sample and channel, then the activation. weight, bias: [C] or
+/// both undefined. Throws std::invalid_argument for one voxel.
+Tensor instance_norm(Tensor x, const Tensor& weight, const Tensor& bias,
+                     const FusedActivation& activation = {}, float eps = 1e-5f);
+
+/// Parameters "weight" (1) and "bias" (0), buffers "running_mean" (0), "running_var" (1) and
+/// "num_batches_tracked" (int64, on the CPU). train(false) switches to the running statistics.
+class BatchNorm3d : public Module {
+ public:
+  explicit BatchNorm3d(int64_t channels, Device device = Device::cpu, float eps = 1e-5f,
+                       float momentum = 0.1f);
+  Tensor operator()(Tensor x, const FusedActivation& activation = {}) const;
+
+  [[nodiscard]] Tensor& weight() const { return weight_; }
+  [[nodiscard]] Tensor& bias() const { return bias_; }
+  [[nodiscard]] Tensor& running_mean() const { return running_mean_; }
+  [[nodiscard]] Tensor& running_var() const { return running_var_; }
+  [[nodiscard]] float eps() const { return eps_; }
+  [[nodiscard]] float momentum() const { return momentum_; }
+  /// Counts a batch in "num_batches_tracked", for whoever updates the running statistics.
+  void count_batch() const;
+
+ private:
+  float eps_, momentum_;
+  Tensor &weight_, &bias_, &running_mean_, &running_var_, &num_batches_tracked_;
+};
+
+/// No running statistics. With `affine`: parameters "weight" (1) and "bias" (0).
+class InstanceNorm3d : public Module {
+ public:
+  explicit InstanceNorm3d(int64_t channels, bool affine = false, Device device = Device::cpu,
+                          float eps = 1e-5f);
+  Tensor operator()(Tensor x, const FusedActivation& activation = {}) const;
+
+  /// Undefined unless affine.
+  [[nodiscard]] Tensor weight() const { return weight_ != nullptr ? *weight_ : Tensor(); }
+  [[nodiscard]] Tensor bias() const { return bias_ != nullptr ? *bias_ : Tensor(); }
+
+ private:
+  int64_t channels_;
+  float eps_;
+  Tensor* weight_ = nullptr;
+  Tensor* bias_ = nullptr;
+};
+
+}  // namespace vg
