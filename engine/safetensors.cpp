@@ -19,6 +19,9 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* checksum_key = "voxgrad.crc32";
 constexpr const char* checksum_blank = "00000000";
+// Says that the file carries a checksum: damage to the checksum's own key must not make it look like a file
+// without one.
+constexpr const char* checksum_marker = "voxgrad.checksum";
 constexpr uint64_t longest_header = uint64_t{100} << 20;  // the format's own limit
 
 [[noreturn]] void fail(const std::filesystem::path& file, const std::string& what) {
@@ -223,10 +226,13 @@ Safetensors load_safetensors(const std::filesystem::path& file) {
   } catch (const nlohmann::json::exception& e) {
     fail(file, std::string("header: ") + e.what() + "; not a safetensors file, or damaged");
   }
-  if (const auto it = content.metadata.find(checksum_key); it != content.metadata.end()) {
-    verify_checksum(file, header, data, it->second);
-    content.metadata.erase(it);
+  const auto stored = content.metadata.find(checksum_key);
+  if (stored != content.metadata.end()) verify_checksum(file, header, data, stored->second);
+  if ((stored != content.metadata.end()) != content.metadata.contains(checksum_marker)) {
+    fail(file, "checksum: its entry in the metadata is damaged; use another copy or checkpoint");
   }
+  content.metadata.erase(checksum_key);
+  content.metadata.erase(checksum_marker);
   return content;
 }
 
@@ -234,6 +240,7 @@ void save_safetensors(const std::filesystem::path& file, const Safetensors& cont
   Json json;
   json["__metadata__"] = content.metadata;
   json["__metadata__"][checksum_key] = checksum_blank;
+  json["__metadata__"][checksum_marker] = "crc32";
   uint64_t offset = 0;
   for (const auto& [name, tensor] : content.tensors) {
     kernels::require(!tensor.is_activation(), "save_safetensors: '", name,
