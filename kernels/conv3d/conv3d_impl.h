@@ -1,0 +1,18 @@
+#pragma once
+
+#include "kernels/common/dispatch.h"
+#include "kernels/conv3d/conv3d.h"
+
+namespace vg::kernels {
+
+// Called with checked arguments.
+VG_DECLARE_IMPLEMENTATIONS(
+    void conv3d_forward(View<float> y, View<const float> x, const float* weight, const float* bias,
+                        const Conv3dParams& params, const Exec& exec);
+    void conv3d_backward_input(View<float> dx, View<const float> dy, const float* weight,
+                               const Conv3dParams& params, const Exec& exec);
+    void conv3d_backward_weight(float* dweight, View<const float> dy, View<const float> x,
+                                const Conv3dParams& params, const Exec& exec);
+    void conv3d_backward_bias(float* dbias, View<const float> dy, const Exec& exec);)
+
+}  // namespace vg::kernels

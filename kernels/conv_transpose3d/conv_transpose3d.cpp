@@ -1,0 +1,57 @@
+#include "kernels/conv_transpose3d/conv_transpose3d.h"
+
+#include "kernels/conv_transpose3d/conv_transpose3d_impl.h"
+
+namespace vg::kernels {
+
+namespace {
+
+void check_axis(const char* function, char axis, int64_t input, int64_t output,
+                const ConvTranspose3dParams& p) {
+  require(input > 0, function, ": the input's extent along ", axis, " is ", input, ", expected at least 1");
+  const int64_t expected = conv_transpose3d_output_extent(input, p);
+  require(output == expected, function, ": the output's extent along ", axis, " is ", output, ", expected ",
+          expected, " for an input of ", input);
+}
+
+// x and y (or their gradients) and weights against the parameters.
+void check(const char* function, const View<const float>& x, const View<const float>& y, const float* weight,
+           const ConvTranspose3dParams& p, const Exec& exec) {
+  const bool kernel3 = p.kernel_size == 3 && p.padding == 1 && p.output_padding == 1;
+  const bool kernel2 = p.kernel_size == 2 && p.padding == 0 && p.output_padding == 0;
+  require(p.stride == 2 && (kernel3 || kernel2), function, ": kernel_size ", p.kernel_size, ", stride ",
+          p.stride, ", padding ", p.padding, ", output_padding ", p.output_padding,
+          "; expected 3, 2, 1, 1 or 2, 2, 0, 0");
+  require(p.in_channels > 0 && p.out_channels > 0, function, ": channels are ", p.in_channels, " and ",
+          p.out_channels, ", expected at least 1");
+  require(x.c == p.in_channels, function, ": the input has ", x.c, " channels, expected ", p.in_channels);
+  require(y.c == p.out_channels, function, ": the output has ", y.c, " channels, expected ", p.out_channels);
+  require(x.n == y.n, function, ": the input has ", x.n, " samples, the output ", y.n);
+  check_axis(function, 'D', x.d, y.d, p);
+  check_axis(function, 'H', x.h, y.h, p);
+  check_axis(function, 'W', x.w, y.w, p);
+  require(weight != nullptr, function, ": the weight pointer is null");
+  require(exec.workspace != nullptr, function, ": the workspace pointer is null");
+}
+
+}  // namespace
+
+void conv_transpose3d_forward(View<float> y, View<const float> x, const float* weight, const float* bias,
+                              const ConvTranspose3dParams& params, const Exec& exec) {
+  check("conv_transpose3d_forward", x, y, weight, params, exec);
+  VG_DISPATCH(exec, conv_transpose3d_forward, y, x, weight, bias, params, exec);
+}
+
+void conv_transpose3d_backward_input(View<float> dx, View<const float> dy, const float* weight,
+                                     const ConvTranspose3dParams& params, const Exec& exec) {
+  check("conv_transpose3d_backward_input", dx, dy, weight, params, exec);
+  VG_DISPATCH(exec, conv_transpose3d_backward_input, dx, dy, weight, params, exec);
+}
+
+void conv_transpose3d_backward_weight(float* dweight, View<const float> dy, View<const float> x,
+                                      const ConvTranspose3dParams& params, const Exec& exec) {
+  check("conv_transpose3d_backward_weight", x, dy, dweight, params, exec);
+  VG_DISPATCH(exec, conv_transpose3d_backward_weight, dweight, dy, x, params, exec);
+}
+
+}  // namespace vg::kernels

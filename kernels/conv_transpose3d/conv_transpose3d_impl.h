@@ -1,0 +1,17 @@
+#pragma once
+
+#include "kernels/common/dispatch.h"
+#include "kernels/conv_transpose3d/conv_transpose3d.h"
+
+namespace vg::kernels {
+
+// Called with checked arguments.
+VG_DECLARE_IMPLEMENTATIONS(
+    void conv_transpose3d_forward(View<float> y, View<const float> x, const float* weight, const float* bias,
+                                  const ConvTranspose3dParams& params, const Exec& exec);
+    void conv_transpose3d_backward_input(View<float> dx, View<const float> dy, const float* weight,
+                                         const ConvTranspose3dParams& params, const Exec& exec);
+    void conv_transpose3d_backward_weight(float* dweight, View<const float> dy, View<const float> x,
+                                          const ConvTranspose3dParams& params, const Exec& exec);)
+
+}  // namespace vg::kernels
