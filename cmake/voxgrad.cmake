@@ -14,9 +14,9 @@ if(VOXGRAD_CUDA)
   target_compile_options(vg_options INTERFACE "$<$<COMPILE_LANGUAGE:CUDA>:-lineinfo;-Werror=all-warnings;--expt-relaxed-constexpr;-Xcompiler=-Wall,-Wextra,-Wno-unused-parameter>")
 endif()
 
-# NIfTI-C: Debian's libnifti-dev ships no CMake package.
-find_path(NIFTI_INCLUDE_DIR nifti1_io.h PATH_SUFFIXES nifti REQUIRED)
-find_library(NIFTI_LIBRARY NAMES niftiio REQUIRED)
+# NIfTI-C (its nifti2 library knows both versions): Debian's libnifti-dev ships no CMake package.
+find_path(NIFTI_INCLUDE_DIR nifti2_io.h PATH_SUFFIXES nifti REQUIRED)
+find_library(NIFTI_LIBRARY NAMES nifti2 REQUIRED)
 find_library(ZNZ_LIBRARY NAMES znz REQUIRED)
 add_library(vg_nifti INTERFACE)
 target_include_directories(vg_nifti SYSTEM INTERFACE ${NIFTI_INCLUDE_DIR})
