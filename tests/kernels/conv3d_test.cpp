@@ -116,6 +116,13 @@ TEST_P(Conv3dTest, RandomFloatsAreWithinTolerance) {
   for (const Case& c : small_cases) Check(c, device(), exec(), false).run({1, 0, 0}, {1, 0, 0});
 }
 
+// Few rows of many channels and many rows of few: both ways in which the gradient of the weights is cut into
+// pieces.
+TEST_P(Conv3dTest, PiecesOfSeveralRows) {
+  Check({{96, 80, 3, 1, 1}, 1, 6, 7, 2}, device(), exec(), true).run({}, {});
+  Check({{8, 4, 1, 1, 0}, 2, 67, 65, 1}, device(), exec(), true).run({}, {});
+}
+
 TEST_P(Conv3dTest, WrongArgumentsAreErrors) {
   const Activation<float> x(device(), 1, 4, 4, 4, 3), y(device(), 1, 4, 4, 4, 5),
       small(device(), 1, 1, 4, 4, 3);
