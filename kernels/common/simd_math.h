@@ -1,4 +1,4 @@
-// exp and sigmoid on vectors. For *_cpu.cpp.
+// exp, sigmoid and log on vectors. For *_cpu.cpp.
 #pragma once
 
 #include "kernels/common/simd.h"
@@ -40,6 +40,27 @@ VG_INLINE Vec exp(Vec x) {
 /// 1 / (1 + e^-x); NaN stays NaN.
 VG_INLINE Vec sigmoid(Vec x) {
   return broadcast(1.0f) / (broadcast(1.0f) + exp(-x));
+}
+
+/// Natural logarithm of positive normal floats within 2 ulp (Cephes' logf); infinity and NaN stay.
+VG_INLINE Vec log(Vec x) {
+  const VecInt bits = float_to_bits(x);
+  const VecInt exponent =
+      (bits - 0x3F3504F3) >> 23;  // x = (1 + m) * 2^exponent, 1 + m in [sqrt(1/2), sqrt(2))
+  const Vec m = bits_to_float(bits - (exponent << 23)) - broadcast(1.0f);
+  const Vec n = __builtin_convertvector(exponent, Vec);
+  Vec p = broadcast(7.0376836292e-2f) * m - broadcast(1.1514610310e-1f);
+  p = p * m + broadcast(1.1676998740e-1f);
+  p = p * m - broadcast(1.2420140846e-1f);
+  p = p * m + broadcast(1.4249322787e-1f);
+  p = p * m - broadcast(1.6668057665e-1f);
+  p = p * m + broadcast(2.0000714765e-1f);
+  p = p * m - broadcast(2.4999993993e-1f);
+  p = p * m + broadcast(3.3333331174e-1f);
+  const Vec square = m * m;
+  const Vec tail = p * (m * square) - n * broadcast(2.12194440e-4f) - square * broadcast(0.5f);
+  const Vec result = (m + tail) + n * broadcast(0.693359375f);  // ln 2 in two parts
+  return x < broadcast(__builtin_inff()) ? result : x;
 }
 
 }  // namespace vg::kernels::cpu::VG_ISA

@@ -37,8 +37,11 @@ constexpr int64_t dice_sums_count(int64_t n, int64_t c) {
 
 /// loss[dice_loss_count] = 1 - (2 I + smooth_nr) / (P + T + smooth_dr), weighted per class and reduced;
 /// overwrites loss and sums. sums [N, C, 3] is kept for backward. logits: [N,D,H,W,C]. labels: [N,D,H,W,1]
-/// with class indices, or [N,D,H,W,C] with 0 and 1 (overlapping regions). class_weights: [dice_channels] or
-/// null. Same bits for any thread count; sums in double or pairwise.
+/// with class indices (at most 256 classes; a label not below C belongs to no class: its target is 0 in every
+/// channel), or [N,D,H,W,C] with 0 and 1 (overlapping regions; anything but 0 counts as 1). With one channel
+/// of logits, labels are such a mask and softmax is not applied, as in MONAI. class_weights: [dice_channels]
+/// or null; ignored, as in MONAI, if only one channel counts; not negative (not checked). Same bits for any
+/// thread count; sums in double.
 void dice_forward(float* loss, float* sums, View<const float> logits, View<const uint8_t> labels,
                   const float* class_weights, const DiceParams& params, const Exec& exec);
 

@@ -1,0 +1,12 @@
+#pragma once
+
+#include "kernels/common/dispatch.h"
+
+namespace vg::kernels {
+
+VG_DECLARE_IMPLEMENTATIONS(void softmax_forward(View<float> y, View<const float> x, const Exec& exec);
+                           void softmax_backward(View<float> dx, View<const float> dy, View<const float> y,
+                                                 const Exec& exec);
+                           void argmax_channels(View<uint8_t> labels, View<const float> x, const Exec& exec);)
+
+}  // namespace vg::kernels
