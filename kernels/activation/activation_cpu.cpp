@@ -1,4 +1,5 @@
 #include "kernels/activation/activation_impl.h"
+#include "kernels/activation/activation_vectors.h"
 #include "kernels/common/channel_blocks.h"
 #include "kernels/common/map.h"
 #include "kernels/common/simd_math.h"
@@ -7,29 +8,15 @@ namespace vg::kernels::cpu::VG_ISA {
 
 namespace {
 
-// NaN fails `v <= 0`, so it passes through every activation.
-VG_INLINE Vec leaky(Vec v, Vec slope) {
-  return v <= 0.0f ? v * slope : v;
-}
-VG_INLINE Vec leaky_gradient(Vec gradient, Vec v, Vec slope) {
-  return v <= 0.0f ? gradient * slope : gradient;
-}
-
-// Slopes of the channels from `c` on: one each, or the one that all share.
-template <class Block>
-VG_INLINE Vec slopes(const Block& block, const float* slope, int64_t slope_count, int64_t c) {
-  return slope_count == 1 ? broadcast(slope[0]) : block.load(slope + c);
-}
-
 void prelu_forward(View<float> y, View<const float> x, const float* slope, int64_t slope_count) {
   for_each_segment(y, [&](int64_t row, int64_t first, int64_t voxels) {
     for_each_strip(voxels, [&](int64_t begin, int64_t count) {
       for_each_block(y.c, [&](auto block, int64_t c) {
-        const Vec a = slopes(block, slope, slope_count, c);
+        const Vec a = load_slopes(block, slope, slope_count, c);
         const float* in = pointer(x, row, first + begin) + c;
         float* out = pointer(y, row, first + begin) + c;
         for (int64_t i = 0; i < count; ++i, in += x.stride_w, out += y.stride_w)
-          block.store(out, leaky(block.load(in), a));
+          block.store(out, Leaky::value(block.load(in), a));
       });
     });
   });
@@ -43,13 +30,13 @@ void prelu_backward(View<float> dx, float* dslope, View<const float> dy, View<co
   sum_rows(sums, 1, x.rows(), 1, x.c, workspace, [&](int64_t row, double* row_sums) {
     for_each_strip(x.w, [&](int64_t begin, int64_t count) {
       for_each_block(x.c, [&](auto block, int64_t c) {
-        const Vec a = slopes(block, slope, slope_count, c);
+        const Vec a = load_slopes(block, slope, slope_count, c);
         Vec sum{};
         for (int64_t w = begin; w < begin + count; ++w) {
           const Vec gradient = block.load(pointer(dy, row, w) + c),
                     value = block.load(pointer(x, row, w) + c);
           sum += value <= 0.0f ? gradient * value : Vec{};
-          block.store(pointer(dx, row, w) + c, leaky_gradient(gradient, value, a));
+          block.store(pointer(dx, row, w) + c, Leaky::gradient(gradient, value, a));
         }
         add_to(row_sums + c, sum, block);
       });
@@ -72,10 +59,10 @@ void activation_forward(View<float> y, View<const float> x, const float* slope,
     case ActivationKind::identity:
       return map_vectors([](Vec v) { return v; }, y, x);
     case ActivationKind::relu:
-      return map_vectors([](Vec v) { return v <= 0.0f ? Vec{} : v; }, y, x);
+      return map_vectors([](Vec v) { return Relu::value(v, v); }, y, x);
     case ActivationKind::leaky_relu: {
       const Vec a = broadcast(params.negative_slope);
-      return map_vectors([a](Vec v) { return leaky(v, a); }, y, x);
+      return map_vectors([a](Vec v) { return Leaky::value(v, a); }, y, x);
     }
     case ActivationKind::prelu:
       return prelu_forward(y, x, slope, params.slope_count);
@@ -90,10 +77,10 @@ void activation_backward(View<float> dx, float* dslope, View<const float> dy, Vi
     case ActivationKind::identity:
       return map_vectors([](Vec g) { return g; }, dx, dy);
     case ActivationKind::relu:
-      return map_vectors([](Vec g, Vec v) { return v <= 0.0f ? Vec{} : g; }, dx, dy, x);
+      return map_vectors([](Vec g, Vec v) { return Relu::gradient(g, v, v); }, dx, dy, x);
     case ActivationKind::leaky_relu: {
       const Vec a = broadcast(params.negative_slope);
-      return map_vectors([a](Vec g, Vec v) { return leaky_gradient(g, v, a); }, dx, dy, x);
+      return map_vectors([a](Vec g, Vec v) { return Leaky::gradient(g, v, a); }, dx, dy, x);
     }
     case ActivationKind::prelu:
       return prelu_backward(dx, dslope, dy, x, slope, params.slope_count, *exec.workspace);

@@ -1,4 +1,5 @@
 // One thread an element in [N,D,H,W,C] order.
+#include "kernels/activation/activation.cuh"
 #include "kernels/activation/activation_impl.h"
 #include "kernels/common/reduce.cuh"
 
@@ -6,53 +7,13 @@ namespace vg::kernels::cuda {
 
 namespace {
 
-/// What a kernel needs to know of an activation. relu is a leaky_relu whose slope makes exact zeros.
-struct Activation {
-  ActivationKind kind;
-  float negative_slope;
-  const float* slope;
-  int64_t slope_count;
-
-  __device__ float slope_of(int64_t channel) const {
-    if (kind != ActivationKind::prelu) return negative_slope;
-    return slope[slope_count == 1 ? 0 : channel];
-  }
-  // NaN fails `v <= 0`, so it passes through every activation.
-  __device__ float value(float v, int64_t channel) const {
-    switch (kind) {
-      case ActivationKind::identity:
-        return v;
-      case ActivationKind::relu:
-        return v <= 0 ? 0.0f : v;
-      case ActivationKind::sigmoid:
-        return 1 / (1 + expf(-v));
-      default:
-        return v <= 0 ? v * slope_of(channel) : v;
-    }
-  }
-  __device__ float gradient(float dy, float v, int64_t channel) const {
-    switch (kind) {
-      case ActivationKind::identity:
-        return dy;
-      case ActivationKind::relu:
-        return v <= 0 ? 0.0f : dy;
-      case ActivationKind::sigmoid: {
-        const float s = 1 / (1 + expf(-v));
-        return dy * s * (1 - s);
-      }
-      default:
-        return v <= 0 ? dy * slope_of(channel) : dy;
-    }
-  }
-};
-
-__global__ void forward_kernel(View<float> y, View<const float> x, Activation activation) {
+__global__ void forward_kernel(View<float> y, View<const float> x, DeviceActivation activation) {
   const int64_t i = thread_index();
   if (i < x.elements()) *element(y, i) = activation.value(*element(x, i), i % x.c);
 }
 
 __global__ void backward_kernel(View<float> dx, View<const float> dy, View<const float> x,
-                                Activation activation) {
+                                DeviceActivation activation) {
   const int64_t i = thread_index();
   if (i < x.elements()) *element(dx, i) = activation.gradient(*element(dy, i), *element(x, i), i % x.c);
 }
@@ -88,16 +49,12 @@ struct AddToSlopes {
   }
 };
 
-Activation activation_of(const ActivationParams& params, const float* slope) {
-  return {params.kind, params.negative_slope, slope, params.slope_count};
-}
-
 }  // namespace
 
 void activation_forward(View<float> y, View<const float> x, const float* slope,
                         const ActivationParams& params, const Exec& exec) {
   forward_kernel<<<blocks_for(x.elements()), block_threads, 0, stream_of(exec)>>>(
-      y, x, activation_of(params, slope));
+      y, x, device_activation(params, slope));
   check_launch();
 }
 
@@ -112,7 +69,7 @@ void activation_backward(View<float> dx, float* dslope, View<const float> dy, Vi
     }
   }
   backward_kernel<<<blocks_for(x.elements()), block_threads, 0, stream_of(exec)>>>(
-      dx, dy, x, activation_of(params, slope));
+      dx, dy, x, device_activation(params, slope));
   check_launch();
 }
 

@@ -42,29 +42,38 @@ VG_INLINE void for_each_strip(int64_t width, const Body& body) {
     body(w, w + strip_voxels < width ? strip_voxels : width - w);
 }
 
-/// Half a Vec in double.
-typedef double VecDouble __attribute__((vector_size(lanes / 2 * sizeof(double))));
+/// The lanes of a Vec in double.
 typedef float HalfVec __attribute__((vector_size(lanes / 2 * sizeof(float))));
+typedef double HalfDouble __attribute__((vector_size(lanes / 2 * sizeof(double))));
+struct VecDouble {
+  HalfDouble half[2];
+};
+VG_INLINE VecDouble widen(Vec v) {
+  HalfVec halves[2];
+  std::memcpy(halves, &v, sizeof v);
+  return {{__builtin_convertvector(halves[0], HalfDouble), __builtin_convertvector(halves[1], HalfDouble)}};
+}
 
 /// sums[i] += v[i] for the channels of the block.
 template <class Block>
-VG_INLINE void add_to(double* sums, Vec v, const Block& block) {
-  float values[lanes];
-  store(values, v);
+VG_INLINE void add_to(double* sums, const VecDouble& v, const Block& block) {
   if (block.size() == lanes) {
-    for (int half = 0; half < 2; ++half) {
-      HalfVec part;
-      VecDouble sum;
-      std::memcpy(&part, values + half * lanes / 2, sizeof part);
-      std::memcpy(&sum, sums + half * lanes / 2, sizeof sum);
-      sum += __builtin_convertvector(part, VecDouble);
-      std::memcpy(sums + half * lanes / 2, &sum, sizeof sum);
-    }
+    VecDouble old;
+    std::memcpy(&old, sums, sizeof old);
+    old.half[0] += v.half[0];
+    old.half[1] += v.half[1];
+    std::memcpy(sums, &old, sizeof old);
   } else {
+    double values[lanes];
+    std::memcpy(values, &v, sizeof v);
     for (int i = 0; i < lanes - 1; ++i) {
-      if (i < block.size()) sums[i] += static_cast<double>(values[i]);
+      if (i < block.size()) sums[i] += values[i];
     }
   }
+}
+template <class Block>
+VG_INLINE void add_to(double* sums, Vec v, const Block& block) {
+  add_to(sums, widen(v), block);
 }
 
 /// Sums over the rows of each group, `results` arrays of `stride` doubles at once:

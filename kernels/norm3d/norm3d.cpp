@@ -1,0 +1,60 @@
+#include "kernels/norm3d/norm3d.h"
+
+#include "kernels/activation/activation_impl.h"
+#include "kernels/common/check_shape.h"
+#include "kernels/norm3d/norm3d_impl.h"
+
+namespace vg::kernels {
+
+namespace {
+
+void require_valid(const char* function, const float* gamma, const float* beta, const float* slope,
+                   const Norm3dParams& params, int64_t channels) {
+  require((gamma == nullptr) == (beta == nullptr), function,
+          ": one of gamma and beta is null, expected both or none");
+  require(params.activation.kind != ActivationKind::sigmoid, function,
+          ": the fused activation is sigmoid, expected identity, relu, leaky_relu or prelu");
+  require_valid_slope(function, slope, params.activation, channels);
+}
+
+}  // namespace
+
+void norm3d_statistics(float* mean, float* variance, View<const float> x, const Norm3dParams& params,
+                       const Exec& exec) {
+  require(x.elements() > 0, "norm3d_statistics: x is empty, expected at least one voxel and channel");
+  VG_DISPATCH(exec, norm3d_statistics, mean, variance, x, params, exec);
+}
+
+void norm3d_apply(View<float> y, View<const float> x, const float* mean, const float* variance,
+                  const float* gamma, const float* beta, const float* slope, const Norm3dParams& params,
+                  const Exec& exec) {
+  require_same_shape("norm3d_apply", y, x);
+  require_valid("norm3d_apply", gamma, beta, slope, params, x.c);
+  VG_DISPATCH(exec, norm3d_apply, y, x, mean, variance, gamma, beta, slope, params, exec);
+}
+
+void norm3d_backward(View<float> dx, float* dgamma, float* dbeta, float* dslope, View<const float> dy,
+                     View<const float> x, const float* mean, const float* variance, const float* gamma,
+                     const float* beta, const float* slope, const Norm3dParams& params, const Exec& exec) {
+  require_same_shape("norm3d_backward", dx, x);
+  require_same_shape("norm3d_backward", dy, x);
+  require_valid("norm3d_backward", gamma, beta, slope, params, x.c);
+  require((dgamma == nullptr) == (dbeta == nullptr),
+          "norm3d_backward: one of dgamma and dbeta is null, expected both or none");
+  require(params.activation.kind != ActivationKind::prelu || dslope != nullptr,
+          "norm3d_backward: prelu needs the gradient of its slope, found null");
+  require(x.elements() > 0, "norm3d_backward: x is empty, expected at least one voxel and channel");
+  VG_DISPATCH(exec, norm3d_backward, dx, dgamma, dbeta, dslope, dy, x, mean, variance, gamma, beta, slope,
+              params, exec);
+}
+
+void norm3d_update_running(float* running_mean, float* running_variance, const float* mean,
+                           const float* variance, int64_t channels, int64_t count, float momentum,
+                           const Exec& exec) {
+  require(count > 1, "norm3d_update_running: statistics of ", count,
+          " value per channel, expected more than 1 (the unbiased variance divides by one less)");
+  VG_DISPATCH(exec, norm3d_update_running, running_mean, running_variance, mean, variance, channels, count,
+              momentum, exec);
+}
+
+}  // namespace vg::kernels

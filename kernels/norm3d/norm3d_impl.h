@@ -1,0 +1,21 @@
+#pragma once
+
+#include "kernels/common/dispatch.h"
+#include "kernels/norm3d/norm3d.h"
+
+namespace vg::kernels {
+
+VG_DECLARE_IMPLEMENTATIONS(
+    void norm3d_statistics(float* mean, float* variance, View<const float> x, const Norm3dParams& params,
+                           const Exec& exec);
+    void norm3d_apply(View<float> y, View<const float> x, const float* mean, const float* variance,
+                      const float* gamma, const float* beta, const float* slope, const Norm3dParams& params,
+                      const Exec& exec);
+    void norm3d_backward(View<float> dx, float* dgamma, float* dbeta, float* dslope, View<const float> dy,
+                         View<const float> x, const float* mean, const float* variance, const float* gamma,
+                         const float* beta, const float* slope, const Norm3dParams& params, const Exec& exec);
+    void norm3d_update_running(float* running_mean, float* running_variance, const float* mean,
+                               const float* variance, int64_t channels, int64_t count, float momentum,
+                               const Exec& exec);)
+
+}  // namespace vg::kernels
