@@ -1,0 +1,68 @@
+#include "nets/blocks.h"
+
+#include "kernels/common/check.h"
+
+namespace vg {
+
+using kernels::require;
+
+Convolution::Convolution(const ConvolutionOptions& o, Device device, Rng& rng) {
+  require(o.norm != NormKind::none || (o.activation == ActivationKind::identity && o.dropout == 0),
+          "Convolution: activation and dropout need a norm before them");
+  require(o.activation == ActivationKind::identity || o.activation == ActivationKind::relu ||
+              o.activation == ActivationKind::prelu,
+          "Convolution: expected identity, relu or prelu");
+  if (o.transposed) {
+    require(o.kernel_size == 3 && o.stride == 2,
+            "Convolution: transposed needs kernel 3 and stride 2, got kernel ", o.kernel_size, " and stride ",
+            o.stride);
+    const ConvTranspose3dParams params{.in_channels = o.in_channels, .out_channels = o.out_channels};
+    transposed_ = &register_module("conv", std::make_unique<ConvTranspose3d>(params, true, device));
+  } else {
+    const Conv3dParams params{.in_channels = o.in_channels,
+                              .out_channels = o.out_channels,
+                              .kernel_size = o.kernel_size,
+                              .stride = o.stride,
+                              .padding = o.kernel_size / 2};
+    convolution_ = &register_module("conv", std::make_unique<Conv3d>(params, true, device));
+  }
+  if (o.norm == NormKind::batch)
+    batch_norm_ = &register_module("adn.N", std::make_unique<BatchNorm3d>(o.out_channels, device));
+  if (o.norm == NormKind::instance)
+    instance_norm_ =
+        &register_module("adn.N", std::make_unique<InstanceNorm3d>(o.out_channels, /*affine=*/false, device));
+  if (o.dropout > 0)
+    dropout_ = &register_module("adn.D", std::make_unique<Dropout>(static_cast<float>(o.dropout), rng));
+  activation_.params.kind = o.activation;
+  if (o.activation == ActivationKind::prelu)
+    activation_.slope = register_module("adn.A", std::make_unique<PReLU>(1, device)).weight();
+}
+
+Tensor Convolution::operator()(const Tensor& x) const {
+  Tensor y = transposed_ != nullptr ? (*transposed_)(x) : (*convolution_)(x);
+  // The activation runs within the norm, before the dropout instead of after it as in MONAI. The result is
+  // the same: identity, ReLU and PReLU keep zero at zero and let a positive factor through.
+  if (batch_norm_ != nullptr) y = (*batch_norm_)(std::move(y), activation_);
+  if (instance_norm_ != nullptr) y = (*instance_norm_)(std::move(y), activation_);
+  return dropout_ != nullptr ? (*dropout_)(std::move(y)) : y;
+}
+
+ConvBlock::ConvBlock(int64_t in_channels, int64_t out_channels, int stride, double dropout, Device device,
+                     Rng& rng)
+    : first_(register_module(
+          "conv.0", std::make_unique<Convolution>(ConvolutionOptions{.in_channels = in_channels,
+                                                                     .out_channels = out_channels,
+                                                                     .stride = stride,
+                                                                     .norm = NormKind::batch,
+                                                                     .activation = ActivationKind::relu,
+                                                                     .dropout = dropout},
+                                                  device, rng))),
+      second_(register_module(
+          "conv.1", std::make_unique<Convolution>(ConvolutionOptions{.in_channels = out_channels,
+                                                                     .out_channels = out_channels,
+                                                                     .norm = NormKind::batch,
+                                                                     .activation = ActivationKind::relu,
+                                                                     .dropout = dropout},
+                                                  device, rng))) {}
+
+}  // namespace vg

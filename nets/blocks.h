@@ -1,0 +1,60 @@
+// The blocks that the networks are built from. Children have MONAI's names, so that state dicts are exchanged
+// unchanged.
+#pragma once
+
+#include <memory>
+
+#include "layers/conv3d.h"
+#include "layers/conv_transpose3d.h"
+#include "layers/dropout.h"
+#include "layers/norm3d.h"
+
+namespace vg {
+
+enum class NormKind : uint8_t { none, batch, instance };
+
+/// A convolution and what follows it.
+struct ConvolutionOptions {
+  int64_t in_channels = 0;
+  int64_t out_channels = 0;
+  int kernel_size = 3;  ///< 1 or 3; padded so that stride 1 keeps the extents
+  int stride = 1;
+  bool transposed = false;  ///< with stride 2: doubles the extents
+  NormKind norm = NormKind::none;
+  ActivationKind activation =
+      ActivationKind::identity;  ///< identity, relu or prelu (one slope); needs a norm
+  double dropout = 0;            ///< between norm and activation
+};
+
+/// MONAI's Convolution: convolution with bias, norm, dropout, activation ("NDA"). Names: "conv.weight",
+/// "conv.bias", "adn.N.weight", ... (batch norm only: MONAI's instance norm has no parameters),
+/// "adn.A.weight" (PReLU).
+class Convolution : public Module {
+ public:
+  /// `rng` is what dropout draws from; it must outlive the module.
+  Convolution(const ConvolutionOptions& options, Device device, Rng& rng);
+  Tensor operator()(const Tensor& x) const;
+
+ private:
+  // One of the first two; at most one norm.
+  Conv3d* convolution_ = nullptr;
+  ConvTranspose3d* transposed_ = nullptr;
+  BatchNorm3d* batch_norm_ = nullptr;
+  InstanceNorm3d* instance_norm_ = nullptr;
+  Dropout* dropout_ = nullptr;
+  FusedActivation activation_;
+};
+
+/// MONAI's ConvBlock of AttentionUnet: two convolutions of size 3, each with batch norm and ReLU, the first
+/// with the stride. Names: "conv.0.*", "conv.1.*".
+class ConvBlock : public Module {
+ public:
+  ConvBlock(int64_t in_channels, int64_t out_channels, int stride, double dropout, Device device, Rng& rng);
+  Tensor operator()(const Tensor& x) const { return second_(first_(x)); }
+
+ private:
+  Convolution& first_;
+  Convolution& second_;
+};
+
+}  // namespace vg
