@@ -73,7 +73,10 @@ void run_backward(const std::shared_ptr<AutogradMeta>& root, Tensor seed) {
   std::vector<std::shared_ptr<AutogradMeta>> tape;
   std::unordered_set<const AutogradMeta*> seen;
   const auto visit = [&](const std::shared_ptr<AutogradMeta>& meta) {
-    if (meta != nullptr && meta->node != nullptr && seen.insert(meta.get()).second) tape.push_back(meta);
+    if (meta == nullptr || meta->leaf || !seen.insert(meta.get()).second) return;
+    if (meta->node == nullptr)
+      throw std::logic_error("backward: an earlier backward() has freed the operations behind this tensor");
+    tape.push_back(meta);
   };
   visit(root);
   for (size_t i = 0; i < tape.size(); ++i) {
@@ -82,7 +85,11 @@ void run_backward(const std::shared_ptr<AutogradMeta>& root, Tensor seed) {
   std::stable_sort(tape.begin(), tape.end(),
                    [](const auto& a, const auto& b) { return a->node->depth_ > b->node->depth_; });
 
-  root->grad = std::move(seed);
+  if (root->leaf && root->grad.defined()) {
+    kernels::accumulate(root->grad.view(), seed.view<const float>(), 1, Context::get().exec(seed.device()));
+  } else {
+    root->grad = std::move(seed);
+  }
   for (auto& meta : tape) {
     const Tensor gradient = std::exchange(meta->grad, Tensor());
     const std::shared_ptr<Node> node = std::move(meta->node);

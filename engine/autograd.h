@@ -56,7 +56,8 @@ class Node {
 /// gradient.
 bool should_record(const std::vector<Tensor>& inputs);
 void attach(Tensor& output, std::shared_ptr<Node> node, const std::vector<Tensor>& inputs);
-/// Runs all nodes reachable from `root`, deepest first, and frees them.
+/// Runs all nodes reachable from `root`, deepest first, and frees them. Throws std::logic_error if some of
+/// them were freed before.
 void run_backward(const std::shared_ptr<AutogradMeta>& root, Tensor seed);
 
 /// Records that `output` came from `inputs` by a NodeType made from `arguments`, if anything needs to be

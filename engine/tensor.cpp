@@ -193,9 +193,9 @@ namespace {
 
 // One run of memory with the same content. Only activations have gaps: a halo, or channels of others.
 bool is_compact(const Tensor& t) {
-  return !t.is_activation() ||
-         (t.dtype() == DType::uint8 ? t.view<uint8_t>().contiguous()
-                                    : t.dtype() == DType::float32 && t.view().contiguous());
+  if (!t.is_activation()) return true;
+  if (t.dtype() == DType::uint8) return t.view<uint8_t>().contiguous();
+  return t.dtype() == DType::bfloat16 ? t.view<bfloat16>().contiguous() : t.view().contiguous();
 }
 
 void copy_on_device(const Tensor& destination, const Tensor& source) {

@@ -13,6 +13,8 @@ namespace vg::kernels {
 /// Throws CudaError with CUDA's message and the place of the call if `status` is an error.
 inline void check_cuda(cudaError_t status, std::source_location where = std::source_location::current()) {
   if (status == cudaSuccess) return;
+  (void)cudaGetLastError();  // who catches this (out of memory) must not meet it again in a later, innocent
+                             // call
   std::ostringstream message;
   message << "CUDA error " << cudaGetErrorName(status) << " (" << cudaGetErrorString(status) << ") at "
           << where.file_name() << ":" << where.line() << " in " << where.function_name();
