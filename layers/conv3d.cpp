@@ -43,12 +43,11 @@ Tensor conv3d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
   const int64_t k = params.kernel_size;
   require_parameter("conv3d", "weight", weight, {params.out_channels, params.in_channels, k, k, k}, x);
   if (bias.defined()) require_parameter("conv3d", "bias", bias, {params.out_channels}, x);
+  kernels::require(params.stride > 0, "conv3d: stride ", params.stride);
   const auto extent = [&](int axis) {
-    const int64_t result = kernels::conv3d_output_extent(x.size(axis), params);
-    kernels::require(
-        params.stride > 0 && x.size(axis) + 2 * params.padding >= params.kernel_size && result > 0,
-        "conv3d: input ", to_string(x.shape()), " is smaller than the kernel (", k, ")");
-    return result;
+    kernels::require(x.size(axis) + 2 * params.padding >= k, "conv3d: input ", to_string(x.shape()),
+                     " is smaller than the kernel (", k, ")");
+    return kernels::conv3d_output_extent(x.size(axis), params);
   };
   const Tensor y =
       Tensor::activation(x.size(0), extent(1), extent(2), extent(3), params.out_channels, x.device());

@@ -46,7 +46,11 @@ Tensor conv_transpose3d(const Tensor& x, const Tensor& weight, const Tensor& bia
   require_parameter("conv_transpose3d", "weight", weight, {params.in_channels, params.out_channels, k, k, k},
                     x);
   if (bias.defined()) require_parameter("conv_transpose3d", "bias", bias, {params.out_channels}, x);
-  const auto extent = [&](int axis) { return kernels::conv_transpose3d_output_extent(x.size(axis), params); };
+  const auto extent = [&](int axis) {
+    const int64_t result = kernels::conv_transpose3d_output_extent(x.size(axis), params);
+    kernels::require(result > 0, "conv_transpose3d: input ", to_string(x.shape()), " leaves no output");
+    return result;
+  };
   const Tensor y =
       Tensor::activation(x.size(0), extent(1), extent(2), extent(3), params.out_channels, x.device());
   kernels::conv_transpose3d_forward(y.view(), x.view<const float>(), weight.data<const float>(),
