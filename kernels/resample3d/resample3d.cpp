@@ -1,0 +1,31 @@
+#include "kernels/resample3d/resample3d.h"
+
+#include "kernels/resample3d/resample3d_impl.h"
+
+namespace vg::kernels {
+
+namespace {
+
+template <class T, class U>
+void check(const char* function, const View<T>& in, const View<U>& out) {
+  require(in.n == out.n && in.c == out.c, function, ": input and output have ", in.n, " and ", out.n,
+          " samples, ", in.c, " and ", out.c, " channels, expected equal ones");
+  require(in.elements() > 0 && out.elements() > 0, function, ": extents [", in.d, ',', in.h, ',', in.w,
+          "] and [", out.d, ',', out.h, ',', out.w, "], expected at least 1");
+}
+
+}  // namespace
+
+void resample3d_forward(View<float> y, View<const float> x, const Resample3dParams& params,
+                        const Exec& exec) {
+  check("resample3d_forward", x, y);
+  VG_DISPATCH(exec, resample3d_forward, y, x, params, exec);
+}
+
+void resample3d_backward(View<float> dx, View<const float> dy, const Resample3dParams& params,
+                         const Exec& exec) {
+  check("resample3d_backward", dx, dy);
+  VG_DISPATCH(exec, resample3d_backward, dx, dy, params, exec);
+}
+
+}  // namespace vg::kernels
