@@ -1,1 +1,19 @@
-int main() { return 0; }
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "bench/train_step_bench.h"
+
+int main(int argc, char** argv) {
+  CLI::App app("voxgrad-bench: times kernels and whole steps", "voxgrad-bench");
+  app.require_subcommand(1);
+  vg::bench::register_train_step(app);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "voxgrad-bench: error: %s\n", error.what());
+    return 1;
+  }
+  return 0;
+}

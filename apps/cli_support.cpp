@@ -1,0 +1,129 @@
+#include "apps/cli_support.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+#include <numeric>
+#include <sstream>
+#include <stdexcept>
+
+namespace vg::apps {
+
+namespace {
+
+size_t edit_distance(const std::string& a, const std::string& b) {
+  std::vector<size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t above = row[j];
+      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      diagonal = above;
+    }
+  }
+  return row.back();
+}
+
+}  // namespace
+
+std::string nearest(const std::string& word, const std::vector<std::string>& candidates) {
+  const auto it =
+      std::min_element(candidates.begin(), candidates.end(), [&](const std::string& a, const std::string& b) {
+        return edit_distance(word, a) < edit_distance(word, b);
+      });
+  return it == candidates.end() ? "" : *it;
+}
+
+std::vector<std::string> split_commas(const std::string& text) {
+  std::vector<std::string> parts;
+  std::stringstream stream(text);
+  for (std::string part; std::getline(stream, part, ',');) parts.push_back(part);
+  return parts;
+}
+
+void add_device_options(CLI::App& app, DeviceOptions& options) {
+  app.add_option("--device", options.device, "where to compute: cpu, cuda, or auto (a GPU if there is one)")
+      ->check(CLI::IsMember({"cpu", "cuda", "auto"}))
+      ->capture_default_str();
+  app.add_option("--threads", options.threads, "CPU threads; 0 takes all")
+      ->check(CLI::Range(0, 4096))
+      ->capture_default_str();
+}
+
+Device choose_device(const DeviceOptions& options, const std::function<void(const std::string&)>& notice) {
+  if (options.threads > 0) omp_set_num_threads(options.threads);
+  if (options.device == "cpu") return Device::cpu;
+  std::string reason;
+  if (cuda_available(&reason)) return Device::cuda;
+  if (options.device == "cuda") {
+    throw std::runtime_error("--device cuda: no usable GPU (" + reason +
+                             "); use --device cpu, or check the driver with nvidia-smi");
+  }
+  notice("computing on the CPU (" + reason + ")");
+  return Device::cpu;
+}
+
+void apply_options_file(CLI::App& app, const std::filesystem::path& file) {
+  std::ifstream stream(file);
+  if (!stream) throw std::runtime_error(file.string() + ": cannot be read; check the path");
+  std::vector<std::string> known;
+  for (const CLI::Option* option : app.get_options()) {
+    if (!option->get_lnames().empty()) known.push_back(option->get_lnames().front());
+  }
+  for (const CLI::ConfigItem& item : CLI::ConfigTOML().from_config(stream)) {
+    if (item.name == "++" || item.name == "--") continue;  // CLI11's marks of sections
+    CLI::Option* option = app.get_option_no_throw("--" + item.name);
+    if (option == nullptr || !item.parents.empty()) {
+      throw std::runtime_error(file.string() + ": unknown key '" + item.fullname() + "'; did you mean '" +
+                               nearest(item.name, known) + "'?");
+    }
+    if (option->count() > 0) continue;  // the command line wins
+    try {
+      if (option->get_expected_max() == 0) {
+        option->add_result(app.get_config_formatter()->to_flag(item));
+      } else {
+        option->add_result(item.inputs);
+      }
+      option->run_callback();
+    } catch (const CLI::Error& error) {
+      throw std::runtime_error(file.string() + ": key '" + item.name + "': " + error.what());
+    }
+  }
+}
+
+int run_cli(int argc, const char* const* argv) {
+  CLI::App app(
+      "voxgrad: brain tumour segmentation on multi-modal MRI with a 3D Attention U-Net, on a GPU or a CPU "
+      "alone",
+      "voxgrad");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", VOXGRAD_VERSION);
+  app.footer(
+      "Exit codes: 0 done, 1 error, 2 wrong usage, 130 and 143 stopped by Ctrl-C and SIGTERM (state saved).\n"
+      "'voxgrad COMMAND --help' shows the options and examples of a command.");
+  int exit_code = 0;
+  for (const Register command : {register_phantom, register_train, register_predict, register_evaluate,
+                                 register_info, register_transform}) {
+    command(app, exit_code);
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& help) {
+    return app.exit(help);
+  } catch (const CLI::ParseError& error) {
+    std::fprintf(
+        stderr, "voxgrad: %s; see 'voxgrad%s --help'\n", error.what(),
+        app.get_subcommands().empty() ? "" : (" " + app.get_subcommands().front()->get_name()).c_str());
+    return 2;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "voxgrad: error: %s\n", error.what());
+    return 1;
+  }
+  return exit_code;
+}
+
+}  // namespace vg::apps

@@ -1,0 +1,49 @@
+// What the subcommands share: options that several have, files of options, and input that is wrong.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "engine/context.h"
+
+namespace vg::apps {
+
+/// Registers one subcommand: its options and what it does. `exit_code` is set by commands that end with
+/// another code than 0.
+using Register = void (*)(CLI::App& app, int& exit_code);
+
+void register_phantom(CLI::App& app, int& exit_code);
+void register_train(CLI::App& app, int& exit_code);
+void register_predict(CLI::App& app, int& exit_code);
+void register_evaluate(CLI::App& app, int& exit_code);
+void register_info(CLI::App& app, int& exit_code);
+void register_transform(CLI::App& app, int& exit_code);
+
+/// Runs the command line. Errors are one line on standard error. Returns the exit code: 0 done, 1 error, 2
+/// wrong usage, 130 and 143 stopped by Ctrl-C and SIGTERM.
+int run_cli(int argc, const char* const* argv);
+
+/// --device and --threads.
+struct DeviceOptions {
+  std::string device = "auto";
+  int threads = 0;  ///< 0: all
+};
+void add_device_options(CLI::App& app, DeviceOptions& options);
+/// Sets the number of threads and returns the device: `auto` takes a GPU if there is one, and says through
+/// `notice` if there is none. Throws std::runtime_error if `cuda` is asked for and not there.
+Device choose_device(const DeviceOptions& options, const std::function<void(const std::string&)>& notice);
+
+/// Sets the options of `app` that the command line did not give from a TOML file with `option = value` lines.
+/// Throws std::runtime_error for an unknown key, naming the nearest one.
+void apply_options_file(CLI::App& app, const std::filesystem::path& file);
+
+/// The candidate with the smallest edit distance to `word`.
+std::string nearest(const std::string& word, const std::vector<std::string>& candidates);
+
+/// "t1,t2" -> {"t1", "t2"}.
+std::vector<std::string> split_commas(const std::string& text);
+
+}  // namespace vg::apps

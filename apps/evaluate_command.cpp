@@ -1,0 +1,159 @@
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <memory>
+
+#include "apps/cli_support.h"
+#include "apps/segmentation_scores.h"
+#include "apps/terminal.h"
+#include "data/nifti_io.h"
+#include "data/split.h"
+#include "engine/atomic_file.h"
+
+namespace vg::apps {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+// "BraTS20_Training_001.nii.gz" -> "BraTS20_Training_001"; empty for other files.
+std::string nifti_stem(const std::string& name) {
+  for (const std::string ending : {".nii.gz", ".nii"}) {
+    if (name.ends_with(ending)) return name.substr(0, name.size() - ending.size());
+  }
+  return "";
+}
+
+// Label maps of a folder by id. With a suffix ("_seg") only files that have it, at any depth, and without it
+// in the id.
+std::map<std::string, fs::path> label_files(const fs::path& folder, const std::string& suffix) {
+  if (!fs::is_directory(folder)) throw std::runtime_error(folder.string() + ": not a folder; check the path");
+  std::map<std::string, fs::path> files;
+  const auto add = [&](const fs::path& path) {
+    const std::string stem = nifti_stem(path.filename().string());
+    if (stem.size() > suffix.size() && stem.ends_with(suffix))
+      files.emplace(stem.substr(0, stem.size() - suffix.size()), path);
+  };
+  if (suffix.empty()) {
+    for (const fs::directory_entry& entry : fs::directory_iterator(folder)) add(entry.path());
+  } else {
+    for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder)) add(entry.path());
+  }
+  return files;
+}
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (size_t i = 0; i < words.size() && i < 5; ++i) text += (i == 0 ? "" : ", ") + words[i];
+  return words.size() > 5 ? text + " and " + std::to_string(words.size() - 5) + " more" : text;
+}
+
+struct EvaluateCommand {
+  std::string predictions, references, json, split_file, part = "validation", empty = "one";
+  int year = 2020;
+  bool quiet = false;
+
+  // References may be a data set (ID/ID_seg.nii.gz) or a folder of ID.nii.gz.
+  [[nodiscard]] std::map<std::string, fs::path> reference_files() const {
+    auto files = label_files(references, data::brats_edition(year).segmentation_suffix);
+    if (files.empty()) files = label_files(references, "");
+    if (files.empty()) throw std::runtime_error(references + ": holds no label maps (.nii, .nii.gz)");
+    return files;
+  }
+
+  // Probability maps (ID_classN) lie beside the label maps; they are not predictions of their own.
+  [[nodiscard]] std::map<std::string, fs::path> prediction_files() const {
+    auto files = label_files(predictions, "");
+    std::erase_if(files, [](const auto& file) { return file.first.find("_class") != std::string::npos; });
+    if (files.empty()) throw std::runtime_error(predictions + ": holds no label maps (.nii, .nii.gz)");
+    return files;
+  }
+
+  void check_names(const std::map<std::string, fs::path>& predicted,
+                   const std::map<std::string, fs::path>& known) const {
+    std::vector<std::string> unmatched, ids;
+    for (const auto& [id, path] : predicted) {
+      if (!known.contains(id)) unmatched.push_back(id);
+    }
+    if (!unmatched.empty())
+      throw std::runtime_error(predictions + ": no reference in " + references + " for " + joined(unmatched));
+    if (split_file.empty()) return;
+    for (const auto& [id, path] : known) ids.push_back(id);
+    const data::Split split = data::read_split(split_file, ids);
+    for (const std::string& id : part == "train" ? split.train : split.validation) {
+      if (!predicted.contains(id)) unmatched.push_back(id);
+    }
+    if (!unmatched.empty())
+      throw std::runtime_error(predictions + ": no prediction for " + joined(unmatched) + " of " +
+                               split_file);
+  }
+
+  static SubjectScores score(const std::string& id, const fs::path& predicted, const fs::path& reference,
+                             const data::LabelSchema& schema, const data::Warn& warn) {
+    const data::LabelMap p = data::read_label_map(predicted, warn), r = data::read_label_map(reference, warn);
+    if (p.geometry.extent != r.geometry.extent) {
+      const auto text = [](const data::Geometry& g) {
+        return std::to_string(g.extent[0]) + "x" + std::to_string(g.extent[1]) + "x" +
+               std::to_string(g.extent[2]);
+      };
+      throw data::DataError(predicted.string() + ": size: found " + text(p.geometry) + ", expected " +
+                            text(r.geometry) + " of " + reference.string() +
+                            "; predict on the grid of the reference");
+    }
+    ConfusionMatrix matrix(schema.classes());
+    matrix.add(data::labels_to_classes(r, schema, reference.string()).voxels,
+               data::labels_to_classes(p, schema, predicted.string()).voxels);
+    return {id, overlaps(matrix, schema)};
+  }
+
+  void run() const {
+    Terminal terminal(quiet);
+    const data::LabelSchema& schema = data::brats_edition(year).schema;
+    const auto predicted = prediction_files(), known = reference_files();
+    check_names(predicted, known);
+    std::vector<SubjectScores> subjects;
+    Pace pace(static_cast<int64_t>(predicted.size()));
+    for (const auto& [id, path] : predicted) {
+      subjects.push_back(
+          score(id, path, known.at(id), schema, [&](const std::string& line) { terminal.warn(line); }));
+      pace.advance();
+      terminal.status("evaluate " + pace.text() + "  " + id);
+    }
+    terminal.end_status();
+    const EmptyPolicy policy = empty == "one" ? EmptyPolicy::one : EmptyPolicy::skip;
+    if (!quiet) std::printf("%s", scores_table(subjects, schema, policy).c_str());
+    if (!json.empty()) write_file_atomically(json, scores_to_json(subjects, schema, policy).dump(2) + "\n");
+  }
+};
+
+}  // namespace
+
+void register_evaluate(CLI::App& app, int& /*exit_code*/) {
+  const auto command = std::make_shared<EvaluateCommand>();
+  CLI::App* sub = app.add_subcommand(
+      "evaluate", "Dice of predictions against references, per class and region (WT, TC, ET)");
+  sub->add_option("--predictions", command->predictions, "folder of ID.nii.gz")->required();
+  sub->add_option("--references", command->references,
+                  "a data set (ID/ID_seg.nii.gz), or a folder of ID.nii.gz")
+      ->required();
+  sub->add_option("--json", command->json, "also write the scores to this file");
+  sub->add_option("--split-file", command->split_file,
+                  "fail unless every subject of one part of this split is predicted");
+  sub->add_option("--part", command->part, "which part")
+      ->check(CLI::IsMember({"train", "validation"}))
+      ->capture_default_str();
+  sub->add_option("--year", command->year, "BraTS edition of the labels")->capture_default_str();
+  sub->add_option("--empty", command->empty,
+                  "a region empty in both counts as Dice `one` (BraTS), or is left out of the mean (`skip`)")
+      ->check(CLI::IsMember({"one", "skip"}))
+      ->capture_default_str();
+  sub->add_flag("-q,--quiet", command->quiet, "print nothing but errors and warnings");
+  sub->footer(
+      "Examples:\n"
+      "  voxgrad evaluate --predictions predictions --references data\n"
+      "  voxgrad evaluate --predictions predictions --references data --split-file runs/a/split.json --json "
+      "scores.json");
+  sub->callback([command] { command->run(); });
+}
+
+}  // namespace vg::apps

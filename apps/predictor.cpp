@@ -1,0 +1,94 @@
+#include "apps/predictor.h"
+
+#include <stdexcept>
+
+#include "apps/trainer.h"
+#include "data/network_order.h"
+#include "layers/softmax.h"
+
+namespace vg::apps {
+
+namespace {
+
+std::unique_ptr<Network> load_network(const ModelFile& model, Device device, Rng& rng) {
+  auto network = make_network(model.description.architecture, device, rng);
+  try {
+    network->load_state(model.weights);
+  } catch (const std::invalid_argument& error) {
+    throw std::runtime_error("weights: " + std::string(error.what()) +
+                             "; is this a checkpoint of such a network?");
+  }
+  network->train(false);
+  return network;
+}
+
+const data::LabelSchema& schema_of(const ModelDescription& description) {
+  const data::LabelSchema& schema = data::find_label_schema(description.label_schema);
+  if (schema.classes() != description.architecture.out_channels) {
+    throw std::runtime_error("label schema " + schema.name + " has " + std::to_string(schema.classes()) +
+                             " classes, the network gives " +
+                             std::to_string(description.architecture.out_channels));
+  }
+  return schema;
+}
+
+// The likeliest class of each voxel; of equals the first.
+data::LabelMap likeliest(const std::vector<data::Image>& probabilities) {
+  data::LabelMap classes{probabilities.front().geometry, {}};
+  classes.voxels.resize(probabilities.front().voxels.size());
+  for (size_t i = 0; i < classes.voxels.size(); ++i) {
+    size_t best = 0;
+    for (size_t c = 1; c < probabilities.size(); ++c) {
+      if (probabilities[c].voxels[i] > probabilities[best].voxels[i]) best = c;
+    }
+    classes.voxels[i] = static_cast<uint8_t>(best);
+  }
+  return classes;
+}
+
+}  // namespace
+
+Predictor::Predictor(const ModelFile& model, Device device)
+    : description_(model.description),
+      schema_(schema_of(model.description)),
+      preprocessing_(data::Preprocessing::parse(model.description.preprocessing)),
+      device_(device),
+      network_(load_network(model, device, rng_)) {
+  if (static_cast<int64_t>(description_.channels.size()) != description_.architecture.in_channels) {
+    throw std::runtime_error("the network takes " + std::to_string(description_.architecture.in_channels) +
+                             " channels, but " + std::to_string(description_.channels.size()) +
+                             " are named; name them with --channels");
+  }
+}
+
+Prediction Predictor::predict(const data::SubjectFiles& subject, const data::Warn& warn) const {
+  const NoGradGuard no_grad;
+  const auto sample = std::make_shared<const data::Sample>(data::load_subject(
+      subject, description_.channels, preprocessing_, schema_, data::Purpose::prediction, warn));
+  const Tensor probabilities = softmax((*network_)(batch_tensors({sample}, device_).images));
+  const std::vector<float> values = probabilities.values();
+  Prediction prediction;
+  for (int64_t c = 0; c < schema_.classes(); ++c) {
+    const data::Image channel = data::unpack_channel(values, sample->geometry, schema_.classes(), c);
+    prediction.probabilities.push_back(
+        preprocessing_.invert(channel, sample->original, c == 0 ? 1.0f : 0.0f));
+  }
+  prediction.labels = data::classes_to_labels(likeliest(prediction.probabilities), schema_);
+  return prediction;
+}
+
+Tensor raw_logits(const ModelFile& weights, const Tensor& input, Device device) {
+  const NoGradGuard no_grad;
+  const Shape& s = input.shape();
+  if (s.size() != 5 || input.dtype() != DType::float32) {
+    throw std::runtime_error(std::string("tensor 'input' is ") + dtype_name(input.dtype()) + " of shape " +
+                             to_string(s) + ", expected float32 of shape [N, C, D, H, W]");
+  }
+  Rng rng(0);
+  const auto network = load_network(weights, device, rng);
+  const Tensor logits =
+      (*network)(Tensor::activation_from_ncdhw(input.values(), s[0], s[1], s[2], s[3], s[4], device));
+  return Tensor::from_values({s[0], logits.size(4), s[2], s[3], s[4]}, logits.values_ncdhw());
+}
+
+}  // namespace vg::apps

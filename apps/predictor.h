@@ -1,0 +1,46 @@
+// From a subject's files to a label map on its original grid.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <vector>
+
+#include "apps/model_file.h"
+#include "data/brats_dataset.h"
+#include "nets/network.h"
+
+namespace vg::apps {
+
+/// What the network says of one subject, on the subject's original grid.
+struct Prediction {
+  data::LabelMap labels;                   ///< values as in the label schema's files (BraTS: 0, 1, 2, 4)
+  std::vector<data::Image> probabilities;  ///< one image for each class
+};
+
+class Predictor {
+ public:
+  /// `model.description` must be complete. Throws std::runtime_error naming what is missing or does not fit.
+  Predictor(const ModelFile& model, Device device);
+
+  /// Loads, preprocesses, runs the network, and undoes the preprocessing: probabilities are mapped back
+  /// linearly, and each voxel of the original grid gets its likeliest class. Voxels that the network did not
+  /// see are background. Throws data::DataError.
+  [[nodiscard]] Prediction predict(const data::SubjectFiles& subject, const data::Warn& warn) const;
+
+  [[nodiscard]] const ModelDescription& description() const { return description_; }
+  [[nodiscard]] const data::LabelSchema& schema() const { return schema_; }
+
+ private:
+  ModelDescription description_;
+  const data::LabelSchema& schema_;
+  data::Preprocessing preprocessing_;
+  Device device_;
+  Rng rng_{0};
+  std::unique_ptr<Network> network_;
+};
+
+/// Logits (float32, N,C,D,H,W) of the tensor `input` (float32, N,C,D,H,W) in inference mode: for comparison
+/// with PyTorch. `weights` need not say more than MONAI's names. Throws std::runtime_error.
+Tensor raw_logits(const ModelFile& weights, const Tensor& input, Device device);
+
+}  // namespace vg::apps

@@ -1,0 +1,374 @@
+#include "apps/trainer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <stdexcept>
+
+#include "apps/signals.h"
+#include "kernels/softmax/softmax.h"
+#include "layers/dice_cross_entropy.h"
+
+namespace vg::apps {
+
+namespace {
+
+std::vector<std::string> as_ids(const std::vector<data::SubjectFiles>& subjects) {
+  std::vector<std::string> ids;
+  for (const data::SubjectFiles& subject : subjects) ids.push_back(subject.id);
+  return ids;
+}
+
+std::unique_ptr<Schedule> make_schedule(const TrainOptions& o) {
+  if (o.schedule == "constant") return make_constant_schedule();
+  if (o.schedule == "step") return make_step_schedule(o.schedule_step, o.schedule_gamma);
+  if (o.schedule == "poly") return make_polynomial_schedule(o.epochs, o.schedule_gamma);
+  if (o.schedule == "cosine")
+    return make_cosine_schedule(o.warmup_epochs, o.epochs, o.warmup_epochs > 0 ? 0.1 : 0);
+  if (o.schedule == "plateau") {
+    return make_plateau_schedule({.maximise = true, .factor = o.schedule_gamma, .patience = o.patience});
+  }
+  throw std::invalid_argument("--schedule " + o.schedule +
+                              ": expected constant, step, poly, cosine or plateau");
+}
+
+std::unique_ptr<Optimizer> make_optimizer(const TrainOptions& o, const Network& network) {
+  std::vector<ParameterGroup> groups = {{network.named_parameters(), o.learning_rate, o.weight_decay}};
+  if (o.optimizer == "sgd")
+    return make_sgd(std::move(groups), {.momentum = o.momentum, .nesterov = o.momentum > 0});
+  if (o.optimizer == "adam" || o.optimizer == "adamw") {
+    return make_adam(std::move(groups), {.decoupled_weight_decay = o.optimizer == "adamw"});
+  }
+  throw std::invalid_argument("--optimizer " + o.optimizer + ": expected adam, adamw or sgd");
+}
+
+Tensor loss_of(const TrainOptions& o, const Tensor& logits, const Tensor& labels) {
+  DiceCrossEntropyParams params;
+  params.dice.smooth_numerator = params.dice.smooth_denominator = static_cast<float>(o.dice_smooth);
+  params.lambda_dice = o.loss == "cross_entropy" ? 0 : 1;
+  params.lambda_ce = o.loss == "dice" ? 0 : 1;
+  return dice_cross_entropy_loss(logits, labels, params);
+}
+
+std::vector<int64_t> in_order(size_t count) {
+  return data::epoch_order(static_cast<int64_t>(count), 0, 0, false);
+}
+
+}  // namespace
+
+BatchTensors batch_tensors(const std::vector<std::shared_ptr<const data::Sample>>& samples, Device device) {
+  const data::Sample& first = *samples.front();
+  const auto [depth, height, width] = first.extent;
+  BatchTensors batch;
+  batch.images = Tensor::activation(static_cast<int64_t>(samples.size()), depth, height, width,
+                                    first.channels, Device::cpu);
+  batch.labels = Tensor::activation(static_cast<int64_t>(samples.size()), depth, height, width, 1,
+                                    Device::cpu, DType::uint8);
+  const View<float> images = batch.images.view();
+  const View<uint8_t> labels = batch.labels.view<uint8_t>();
+  for (size_t n = 0; n < samples.size(); ++n) {
+    const data::Sample& sample = *samples[n];
+    if (sample.extent != first.extent) {
+      throw data::DataError(
+          sample.id + ": size after preprocessing differs from that of " + first.id +
+          " in the same batch; use --batch-size 1 or a preprocessing that makes sizes equal");
+    }
+    const int64_t rows = depth * height, row_values = width * first.channels;
+    for (int64_t row = 0; row < rows; ++row) {
+      const int64_t target = static_cast<int64_t>(n) * rows + row;
+      std::memcpy(images.row(target), sample.image.data() + row * row_values,
+                  static_cast<size_t>(row_values) * sizeof(float));
+      if (!sample.labels.empty()) {
+        std::memcpy(labels.row(target), sample.labels.data() + row * width, static_cast<size_t>(width));
+      }
+    }
+  }
+  return {batch.images.to(device), batch.labels.to(device)};
+}
+
+Trainer::Trainer(TrainOptions options, Terminal& terminal)
+    : options_(std::move(options)),
+      terminal_(terminal),
+      edition_(data::brats_edition(options_.year)),
+      preprocessing_(data::Preprocessing::parse(options_.preprocessing)),
+      rng_(options_.seed) {
+  open_data();
+  make_model();
+  if (options_.resume) resume();
+  log_ = std::make_unique<RunLog>(options_.output, state_.step, state_.epoch);
+  if (!options_.resume) save_checkpoint();  // a run killed before its first checkpoint resumes from here
+}
+
+Trainer::~Trainer() = default;
+
+void Trainer::open_data() {
+  const data::Warn warn = [this](const std::string& line) { terminal_.warn(line); };
+  subjects_ =
+      data::list_subjects(options_.data, {options_.year, options_.channels, data::Purpose::training}, warn);
+  const std::vector<std::string> ids = as_ids(subjects_.subjects);
+  split_ = options_.split_file.empty() ? data::split_by_order(ids)
+                                       : data::read_split(options_.split_file, ids, warn);
+  data::write_split(options_.output / "split.json", split_);
+
+  const auto loader = [&](const std::vector<std::string>& part, int64_t batch_size, double share) {
+    const auto load = [this, part](int64_t index) {
+      return data::load_subject(subjects_.find(part[static_cast<size_t>(index)]), options_.channels,
+                                preprocessing_, edition_.schema, data::Purpose::training);
+    };
+    data::LoaderOptions loader_options;
+    loader_options.batch_size = batch_size;
+    loader_options.cache_bytes = static_cast<size_t>(options_.cache_gigabytes * share * 1e9);
+    return std::make_unique<data::Loader>(load, loader_options);
+  };
+  train_loader_ = loader(split_.train, options_.batch_size, 0.8);
+  validation_loader_ = loader(split_.validation, 1, 0.2);
+  terminal_.say(std::to_string(split_.train.size()) + " subjects train, " +
+                std::to_string(split_.validation.size()) + " validate");
+}
+
+void Trainer::make_model() {
+  std::optional<ModelFile> init;
+  if (!options_.init.empty()) {
+    init = load_model_file(options_.init);
+    options_.architecture = init->description.architecture;
+  }
+  Architecture& architecture = options_.architecture;
+  const auto channels = static_cast<int64_t>(options_.channels.size());
+  if (init && architecture.in_channels != channels) {
+    throw std::runtime_error(options_.init.string() + ": the network takes " +
+                             std::to_string(architecture.in_channels) + " channels, expected " +
+                             std::to_string(channels) + " (--channels)");
+  }
+  if (init && architecture.out_channels != edition_.schema.classes()) {
+    throw std::runtime_error(options_.init.string() + ": the network gives " +
+                             std::to_string(architecture.out_channels) + " classes, expected " +
+                             std::to_string(edition_.schema.classes()) + " of the label schema " +
+                             edition_.schema.name);
+  }
+  architecture.in_channels = channels;
+  architecture.out_channels = edition_.schema.classes();
+  network_ = make_network(architecture, options_.device, rng_);
+  if (init) {
+    try {
+      network_->load_state(init->weights);
+    } catch (const std::invalid_argument& error) {
+      throw std::runtime_error(options_.init.string() + ": " + error.what());
+    }
+  }
+  optimizer_ = make_optimizer(options_, *network_);
+  schedule_ = make_schedule(options_);
+  state_.random_draws = rng_.draws();
+}
+
+void Trainer::resume() {
+  const std::filesystem::path file = options_.output / "last.safetensors";
+  ModelFile model = load_model_file(file);
+  if (!model.training) {
+    throw std::runtime_error(file.string() +
+                             ": holds weights, but no training state; use --init to start from weights");
+  }
+  if (model.description.preprocessing != preprocessing_.text() ||
+      model.description.channels != options_.channels) {
+    throw std::runtime_error(
+        file.string() + ": was trained with other channels or preprocessing; resume with the same options");
+  }
+  try {
+    network_->load_state(model.weights);
+    optimizer_->load_state(model.optimizer);
+    schedule_->load_state(model.training->schedule);
+  } catch (const std::invalid_argument& error) {
+    throw std::runtime_error(file.string() + ": " + error.what() + "; resume with the options of the run");
+  }
+  state_ = *model.training;
+  rng_ = Rng(options_.seed, state_.random_draws);
+  terminal_.say("resuming after step " + std::to_string(state_.step));
+}
+
+ModelFile Trainer::model_file() const {
+  return {{network_->architecture(), options_.channels, edition_.schema.name, preprocessing_.text()},
+          network_->state(),
+          {},
+          {}};
+}
+
+void Trainer::save_checkpoint() {
+  state_.random_draws = rng_.draws();
+  state_.schedule = schedule_->state();
+  ModelFile model = model_file();
+  model.training = state_;
+  model.optimizer = optimizer_->state();
+  save_model_file(options_.output / "last.safetensors", model);
+}
+
+void Trainer::save_best() const {
+  save_model_file(options_.output / "best.safetensors", model_file());
+}
+
+int64_t Trainer::batches_per_epoch() const {
+  const auto subjects = static_cast<int64_t>(split_.train.size());
+  return (subjects + options_.batch_size - 1) / options_.batch_size;
+}
+
+bool Trainer::finished() const {
+  return state_.epoch >= options_.epochs || (options_.max_steps > 0 && state_.step >= options_.max_steps);
+}
+
+int Trainer::run() {
+  const StopSignals signals;
+  const int64_t steps_per_epoch = (batches_per_epoch() + options_.accumulate - 1) / options_.accumulate;
+  int64_t total = steps_per_epoch * options_.epochs;
+  if (options_.max_steps > 0) total = std::min(total, options_.max_steps);
+  pace_.emplace(std::max<int64_t>(0, total - state_.step));
+  while (!finished()) {
+    if (const int signal = train_epoch(); signal != 0) {
+      save_checkpoint();
+      terminal_.say("stopped after step " + std::to_string(state_.step) + "; go on with --resume");
+      return signal;
+    }
+  }
+  if (state_.batch > 0)
+    score();  // stopped by max_steps within an epoch: validate once, so that there is a best checkpoint
+  save_checkpoint();
+  terminal_.end_status();
+  return 0;
+}
+
+int Trainer::train_epoch() {
+  network_->train(true);
+  optimizer_->set_rate_factor(schedule_->factor(state_.epoch));
+  std::vector<int64_t> order = data::epoch_order(static_cast<int64_t>(split_.train.size()), options_.seed,
+                                                 state_.epoch, options_.shuffle);
+  order.erase(order.begin(), order.begin() + std::min(static_cast<int64_t>(order.size()),
+                                                      state_.batch * options_.batch_size));
+  train_loader_->start_epoch(std::move(order), state_.epoch);
+
+  epoch_clock_ = Pace(batches_per_epoch());
+  double step_start = 0;
+  double step_loss = 0;
+  int64_t pending = 0;  // batches accumulated for the step
+  while (!finished()) {
+    const std::optional<data::Batch> batch = train_loader_->next();
+    if (!batch) break;
+    const double loss = accumulate_gradients(*batch);
+    ++state_.batch;
+    state_.epoch_loss_sum += loss;
+    step_loss += loss;
+    ++pending;
+    if (pending < options_.accumulate && state_.batch < batches_per_epoch()) continue;
+
+    const double now = epoch_clock_.seconds();
+    optimizer_step(step_loss / static_cast<double>(pending), now - step_start);
+    step_loss = 0;
+    pending = 0;
+    step_start = now;
+    if (options_.checkpoint_every > 0 && state_.step % options_.checkpoint_every == 0) save_checkpoint();
+    if (StopSignals::received() != 0) return StopSignals::received();
+  }
+  if (state_.batch >= batches_per_epoch()) end_epoch();
+  return 0;
+}
+
+double Trainer::accumulate_gradients(const data::Batch& batch) {
+  const BatchTensors tensors = batch_tensors(batch.samples, options_.device);
+  const Tensor loss = loss_of(options_, (*network_)(tensors.images), tensors.labels);
+  const double value = loss.item();
+  if (!std::isfinite(value)) {
+    std::string ids;
+    for (const auto& sample : batch.samples) ids += (ids.empty() ? "" : ", ") + sample->id;
+    throw std::runtime_error(
+        "the loss is " + std::to_string(value) + " at step " + std::to_string(state_.step + 1) + " (" + ids +
+        "); the last checkpoint is kept: resume with a lower --learning-rate or with --clip-norm");
+  }
+  loss.backward(1.0f / static_cast<float>(options_.accumulate));
+  return value;
+}
+
+void Trainer::optimizer_step(double loss, double step_seconds) {
+  std::optional<double> norm;
+  if (options_.clip_norm > 0) norm = optimizer_->clip_gradients(options_.clip_norm).item();
+  optimizer_->step();
+  optimizer_->zero_grad();
+  ++state_.step;
+  pace_->advance();
+  const double volumes = static_cast<double>(options_.batch_size * options_.accumulate) / step_seconds;
+  const double wait = 100 * train_loader_->wait_seconds() / std::max(1e-9, epoch_clock_.seconds());
+  nlohmann::ordered_json entry = {{"step", state_.step},
+                                  {"epoch", state_.epoch + 1},
+                                  {"loss", loss},
+                                  {"lr", optimizer_->learning_rate()},
+                                  {"volumes_per_second", volumes},
+                                  {"data_wait_percent", wait}};
+  if (norm) entry["gradient_norm"] = *norm;
+  log_->step(entry);
+  char text[160];
+  std::snprintf(text, sizeof text,
+                "epoch %lld  step %s  loss %.4f  lr %.2e  %.2f volumes/s  data wait %.1f%%",
+                static_cast<long long>(state_.epoch + 1), pace_->text().c_str(), loss,
+                optimizer_->learning_rate(), volumes, wait);
+  terminal_.status(text);
+}
+
+void Trainer::end_epoch() {
+  const double train_loss = state_.epoch_loss_sum / static_cast<double>(batches_per_epoch());
+  const double rate = optimizer_->learning_rate();
+  const double seconds = epoch_clock_.seconds();
+  const Validation validation = score();
+  const std::vector<MeanScore> means = mean_scores(validation.subjects, EmptyPolicy::one);
+  schedule_->observe(mean_region_dice(means, edition_.schema));
+
+  nlohmann::ordered_json row = {
+      {"epoch", state_.epoch + 1},          {"step", state_.step}, {"train_loss", train_loss},
+      {"validation_loss", validation.loss}, {"lr", rate},          {"seconds", seconds}};
+  for (const MeanScore& mean : means) row["dice_" + mean.name] = mean.dice;
+  log_->epoch(row);
+  char text[160];
+  std::snprintf(text, sizeof text, "epoch %lld/%lld  train loss %.4f  validation loss %.4f ",
+                static_cast<long long>(state_.epoch + 1), static_cast<long long>(options_.epochs), train_loss,
+                validation.loss);
+  std::string line = text;
+  for (const data::Region& region : edition_.schema.regions) {
+    const auto it =
+        std::find_if(means.begin(), means.end(), [&](const MeanScore& m) { return m.name == region.name; });
+    std::snprintf(text, sizeof text, " %s %.3f", region.name.c_str(), it->dice);
+    line += text;
+  }
+  terminal_.say(line + "  (" + format_duration(seconds) + ")");
+
+  ++state_.epoch;
+  state_.batch = 0;
+  state_.epoch_loss_sum = 0;
+  save_checkpoint();
+}
+
+Trainer::Validation Trainer::score() {
+  Validation validation = validate();
+  const double score = mean_region_dice(mean_scores(validation.subjects, EmptyPolicy::one), edition_.schema);
+  if (score > state_.best_score) {
+    state_.best_score = score;
+    save_best();
+  }
+  return validation;
+}
+
+Trainer::Validation Trainer::validate() const {
+  const NoGradGuard no_grad;
+  network_->train(false);
+  Validation validation;
+  validation_loader_->start_epoch(in_order(split_.validation.size()), 0);
+  while (const std::optional<data::Batch> batch = validation_loader_->next()) {
+    const BatchTensors tensors = batch_tensors(batch->samples, options_.device);
+    const Tensor logits = (*network_)(tensors.images);
+    validation.loss +=
+        loss_of(options_, logits, tensors.labels).item() / static_cast<double>(split_.validation.size());
+    const Tensor classes = Tensor::activation_like(tensors.labels);
+    kernels::argmax_channels(classes.view<uint8_t>(), logits.view<const float>(),
+                             Context::get().exec(options_.device));
+    ConfusionMatrix matrix(edition_.schema.classes());
+    matrix.add(tensors.labels.values<uint8_t>(), classes.values<uint8_t>());
+    validation.subjects.push_back({batch->samples.front()->id, overlaps(matrix, edition_.schema)});
+  }
+  network_->train(true);
+  return validation;
+}
+
+}  // namespace vg::apps

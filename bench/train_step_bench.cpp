@@ -1,0 +1,133 @@
+#include "bench/train_step_bench.h"
+
+#include <omp.h>
+
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "bench/harness.h"
+#include "engine/atomic_file.h"
+#include "engine/optimizer.h"
+#include "kernels/common/simd.h"
+#include "layers/dice.h"
+#include "nets/network.h"
+
+namespace vg::bench {
+
+namespace {
+
+// Multiply-adds count two; convolutions only, padding taps counted. Backward is two more passes, but nothing
+// needs the gradient of the input volume.
+struct Flops {
+  double forward = 0, training = 0;
+};
+
+Flops attention_unet_flops(const Architecture& a, double voxels) {
+  Flops flops;
+  const auto convolution = [&](double out_voxels, double in, double out, double taps,
+                               bool input_gradient = true) {
+    const double forward = 2 * out_voxels * in * out * taps;
+    flops.forward += forward;
+    flops.training += forward * (input_gradient ? 3 : 2);
+  };
+  const auto& c = a.channels;
+  for (size_t level = 0; level < c.size(); ++level, voxels /= 8) {
+    const auto channels = static_cast<double>(c[level]);
+    convolution(voxels, static_cast<double>(level == 0 ? a.in_channels : c[level - 1]), channels, 27,
+                level > 0);
+    convolution(voxels, channels, channels, 27);
+    if (level + 1 == c.size()) break;
+    // Transposed convolution: each input voxel meets all 27 taps. Then gate (twice to half the channels, once
+    // to one) and merge.
+    convolution(voxels / 8, static_cast<double>(c[level + 1]), channels, 27);
+    convolution(voxels, channels, static_cast<double>(c[level] / 2), 2);
+    convolution(voxels, static_cast<double>(c[level] / 2), 1, 1);
+    convolution(voxels, 2 * channels, channels, 27);
+    if (level == 0) convolution(voxels, channels, static_cast<double>(a.out_channels), 1);
+  }
+  return flops;
+}
+
+struct TrainStepBench {
+  std::string device = "cpu", json;
+  std::vector<int64_t> shape = {1, 4, 112, 128, 80};
+  int threads = 0, runs = 5, warmup = 2;
+
+  void run() const {
+    if (shape.size() != 5) throw std::runtime_error("--shape: expected N,C,D,H,W");
+    if (threads > 0) omp_set_num_threads(threads);
+    const Device where = device == "cuda" ? Device::cuda : Device::cpu;
+    if (std::string reason; where == Device::cuda && !cuda_available(&reason)) {
+      throw std::runtime_error("--device cuda: no usable GPU (" + reason + ")");
+    }
+    Architecture architecture;
+    architecture.in_channels = shape[1];
+    Rng rng(1);
+    const auto network = make_network(architecture, where, rng);
+    const auto optimizer = make_adam({{network->named_parameters(), 2e-2, 0}});
+    const Tensor input = Tensor::activation(shape[0], shape[2], shape[3], shape[4], shape[1], where);
+    rng.normal(input, 0, 1);
+    const Tensor labels =
+        Tensor::activation(shape[0], shape[2], shape[3], shape[4], 1, Device::cpu, DType::uint8);
+    const View<uint8_t> view = labels.view<uint8_t>();
+    for (int64_t i = 0; i < view.voxels(); ++i) view.data[i] = static_cast<uint8_t>(i / 97 % 4);
+    const Tensor targets = labels.to(where);
+
+    const double peak = fma_peak_gflops();
+    const Timing timing = measure(
+        [&] {
+          const Tensor loss =
+              dice_loss((*network)(input), targets, {.smooth_numerator = 1, .smooth_denominator = 1});
+          loss.backward();
+          optimizer->step();
+          optimizer->zero_grad();
+          Context::get().synchronize(where);
+        },
+        warmup, runs);
+    const double voxels = static_cast<double>(shape[0] * shape[2] * shape[3] * shape[4]);
+    report(timing, attention_unet_flops(architecture, voxels).training / 1e9,
+           where == Device::cpu ? peak : 0);
+  }
+
+  void report(const Timing& timing, double gflop, double peak) const {
+    const double rate = gflop / timing.median;
+    nlohmann::ordered_json result = {{"benchmark", "train-step"},
+                                     {"device", device},
+                                     {"shape", shape},
+                                     {"threads", omp_get_max_threads()},
+                                     {"instruction_set", kernels::cpu::isa_name(kernels::cpu::active_isa())},
+                                     {"runs", runs},
+                                     {"seconds_median", timing.median},
+                                     {"seconds_min", timing.fastest},
+                                     {"seconds_max", timing.slowest},
+                                     {"gflop", gflop},
+                                     {"gflops", rate},
+                                     {"peak_gflops", peak},
+                                     {"peak_memory_bytes", peak_resident_bytes()}};
+    std::printf(
+        "train-step %s: median %.3f s (%.3f to %.3f, %d runs), %.0f GFLOP/s of %.0f measured peak (%.0f%%), "
+        "%.2f GB peak memory\n",
+        device.c_str(), timing.median, timing.fastest, timing.slowest, runs, rate, peak,
+        peak > 0 ? 100 * rate / peak : 0.0, static_cast<double>(peak_resident_bytes()) / 1e9);
+    if (!json.empty()) write_file_atomically(json, result.dump(2) + "\n");
+  }
+};
+
+}  // namespace
+
+void register_train_step(CLI::App& app) {
+  const auto bench = std::make_shared<TrainStepBench>();
+  CLI::App* sub =
+      app.add_subcommand("train-step", "forward, Dice loss, backward and Adam of the seed's network");
+  sub->add_option("--device", bench->device)->check(CLI::IsMember({"cpu", "cuda"}))->capture_default_str();
+  sub->add_option("--shape", bench->shape, "N,C,D,H,W")->delimiter(',');
+  sub->add_option("--threads", bench->threads, "CPU threads; 0 takes all")->capture_default_str();
+  sub->add_option("--runs", bench->runs)->check(CLI::PositiveNumber)->capture_default_str();
+  sub->add_option("--warmup", bench->warmup)->check(CLI::NonNegativeNumber)->capture_default_str();
+  sub->add_option("--json", bench->json, "also write the figures to this file");
+  sub->callback([bench] { bench->run(); });
+}
+
+}  // namespace vg::bench

@@ -1,0 +1,197 @@
+// The product as a whole: phantom, train, kill, resume, predict, evaluate.
+#include <chrono>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "e2e/command.h"
+#include "engine/safetensors.h"
+
+namespace vg::test {
+namespace {
+
+// A tiny data set, made once for all tests of this program.
+const std::filesystem::path& phantom() {
+  static const TemporaryFolder folder;
+  static const std::filesystem::path data = [] {
+    const CommandResult result = run({"phantom", (folder / "data").string(), "--subjects", "5",
+                                      "--voxel-size", "7.5", "--seed", "3", "--quiet"},
+                                     folder);
+    if (result.exit_code != 0) throw std::runtime_error(result.error);
+    return folder / "data";
+  }();
+  return data;
+}
+
+std::vector<std::string> train_arguments(const std::filesystem::path& output) {
+  return {"train",
+          "--data",
+          phantom().string(),
+          "--output",
+          output.string(),
+          "--preprocess",
+          "to_canonical rescale(0,1) shape_multiple(8)",
+          "--network-channels",
+          "4,8,8",
+          "--batch-size",
+          "2",
+          "--epochs",
+          "6",
+          "--learning-rate",
+          "0.01",
+          "--dropout",
+          "0.1",
+          "--device",
+          "cpu",
+          "--seed",
+          "5",
+          "--checkpoint-every",
+          "3",
+          "--quiet"};
+}
+
+std::vector<std::string> with(std::vector<std::string> arguments, const std::vector<std::string>& more) {
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return arguments;
+}
+
+void expect_same_tensors(const std::filesystem::path& a, const std::filesystem::path& b) {
+  const Safetensors first = load_safetensors(a), second = load_safetensors(b);
+  ASSERT_EQ(first.tensors.size(), second.tensors.size());
+  for (const auto& [name, tensor] : first.tensors) {
+    if (tensor.dtype() == DType::float32) {
+      EXPECT_EQ(tensor.values(), second.at(name).values()) << name;
+    } else {
+      EXPECT_EQ(tensor.values<int64_t>(), second.at(name).values<int64_t>()) << name;
+    }
+  }
+}
+
+std::vector<double> losses(const std::filesystem::path& folder) {
+  std::vector<double> values;
+  std::ifstream stream(folder / "log.jsonl");
+  for (std::string line; std::getline(stream, line);)
+    values.push_back(nlohmann::json::parse(line).at("loss"));
+  return values;
+}
+
+size_t lines_of(const std::filesystem::path& file) {
+  const std::string text = read_text(file);
+  return static_cast<size_t>(std::count(text.begin(), text.end(), '\n'));
+}
+
+TEST(Train, SameSeedSameBitsForAnyNumberOfThreads) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(run(with(train_arguments(folder / "a"), {"--threads", "1"}), folder).exit_code, 0);
+  ASSERT_EQ(run(with(train_arguments(folder / "b"), {"--threads", "3"}), folder).exit_code, 0);
+  expect_same_tensors(folder / "a/last.safetensors", folder / "b/last.safetensors");
+  EXPECT_EQ(losses(folder / "a"), losses(folder / "b"));
+  EXPECT_LT(losses(folder / "a").back(), losses(folder / "a").front());
+}
+
+TEST(Train, KilledAnywhereItResumesBitForBit) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(run(train_arguments(folder / "whole"), folder).exit_code, 0);
+  // Kills at growing delays hit different moments; each resumed run is killed again until one ends by itself.
+  const Command first(train_arguments(folder / "killed"), folder.path());
+  while (!std::filesystem::exists(folder / "killed/last.safetensors"))
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  first.kill(SIGKILL);
+  EXPECT_EQ(first.wait().exit_code, 128 + SIGKILL);
+  int delay = 60, kills = 1;
+  while (true) {
+    const Command command({"train", "--output", (folder / "killed").string(), "--resume", "--quiet"},
+                          folder.path());
+    std::this_thread::sleep_for(std::chrono::milliseconds(delay));
+    command.kill(SIGKILL);
+    const CommandResult result = command.wait();
+    if (result.exit_code == 0) break;
+    ASSERT_EQ(result.exit_code, 128 + SIGKILL) << result.error;
+    delay += 60;
+    ASSERT_LT(++kills, 200);
+  }
+  EXPECT_GT(kills, 1);
+  expect_same_tensors(folder / "whole/last.safetensors", folder / "killed/last.safetensors");
+  expect_same_tensors(folder / "whole/best.safetensors", folder / "killed/best.safetensors");
+  EXPECT_EQ(losses(folder / "whole"), losses(folder / "killed"));
+  EXPECT_EQ(lines_of(folder / "whole/epochs.csv"), lines_of(folder / "killed/epochs.csv"));
+}
+
+TEST(Train, TerminationFinishesTheStepAndSaves) {
+  const TemporaryFolder folder;
+  const Command command(with(train_arguments(folder / "run"), {"--epochs", "100000"}), folder.path());
+  while (!std::filesystem::exists(folder / "run/log.jsonl") || lines_of(folder / "run/log.jsonl") < 2) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  command.kill(SIGTERM);
+  EXPECT_EQ(command.wait().exit_code, 143);
+  const Safetensors checkpoint = load_safetensors(folder / "run/last.safetensors");
+  const auto state = nlohmann::json::parse(checkpoint.metadata.at("voxgrad.training"));
+  EXPECT_EQ(state.at("step").get<size_t>(), lines_of(folder / "run/log.jsonl"));
+}
+
+TEST(Train, AccumulatedBatchesAndMaxSteps) {
+  const TemporaryFolder folder;
+  const CommandResult result =
+      run(with(train_arguments(folder / "run"),
+               {"--accumulate", "2", "--max-steps", "3", "--clip-norm", "1", "--schedule", "poly"}),
+          folder);
+  ASSERT_EQ(result.exit_code, 0) << result.error;
+  EXPECT_EQ(losses(folder / "run").size(), 3u);
+  EXPECT_TRUE(std::filesystem::exists(folder / "run/best.safetensors"));
+}
+
+TEST(Predict, WritesBratsLabelsOnTheOriginalGridAndEvaluates) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(run(with(train_arguments(folder / "run"), {"--epochs", "2"}), folder).exit_code, 0);
+  const CommandResult predict =
+      run({"predict", "--checkpoint", (folder / "run/best.safetensors").string(), "--input",
+           phantom().string(), "--split-file", (folder / "run/split.json").string(), "--output",
+           (folder / "predictions").string(), "--probabilities", "--device", "cpu"},
+          folder);
+  ASSERT_EQ(predict.exit_code, 0) << predict.error;
+  const auto file = folder / "predictions/BraTS20_Training_005.nii.gz";
+  ASSERT_TRUE(std::filesystem::exists(file));
+  EXPECT_TRUE(std::filesystem::exists(folder / "predictions/BraTS20_Training_005_class3.nii.gz"));
+  const CommandResult info = run({"info", file.string(), "--json"}, folder);
+  const CommandResult original =
+      run({"info", (phantom() / "BraTS20_Training_005/BraTS20_Training_005_seg.nii.gz").string(), "--json"},
+          folder);
+  const auto a = nlohmann::json::parse(info.out), b = nlohmann::json::parse(original.out);
+  EXPECT_EQ(a.at("extents"), b.at("extents"));
+  EXPECT_EQ(a.at("affine"), b.at("affine"));
+  const CommandResult evaluate =
+      run({"evaluate", "--predictions", (folder / "predictions").string(), "--references", phantom().string(),
+           "--split-file", (folder / "run/split.json").string(), "--json", (folder / "scores.json").string()},
+          folder);
+  ASSERT_EQ(evaluate.exit_code, 0) << evaluate.error;
+  EXPECT_NE(evaluate.out.find("WT"), std::string::npos);
+  const auto scores = nlohmann::json::parse(read_text(folder / "scores.json"));
+  EXPECT_EQ(scores.at("subjects").size(), 1u);
+  EXPECT_GE(scores.at("mean").at("WT").get<double>(), 0.0);
+}
+
+TEST(Predict, RawTensorsAgreeWithPyTorch) {
+  const TemporaryFolder folder;
+  const Safetensors golden = load_safetensors(VG_GOLDEN_DIR "/attention_unet.safetensors");
+  save_safetensors(folder / "x.safetensors", {{}, {{"input", golden.at("input")}}});
+  const CommandResult result =
+      run({"predict", "--checkpoint", VG_GOLDEN_DIR "/attention_unet.weights.safetensors", "--input",
+           (folder / "x.safetensors").string(), "--output", (folder / "y.safetensors").string(), "--device",
+           "cpu"},
+          folder);
+  ASSERT_EQ(result.exit_code, 0) << result.error;
+  const Tensor logits = load_safetensors(folder / "y.safetensors").at("logits"),
+               expected = golden.at("logits_eval");
+  ASSERT_EQ(logits.shape(), expected.shape());
+  const auto a = logits.values(), b = expected.values();
+  double worst = 0, largest = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    worst = std::max(worst, std::abs(static_cast<double>(a[i]) - b[i]));
+    largest = std::max(largest, std::abs(static_cast<double>(b[i])));
+  }
+  EXPECT_LE(worst, 1e-4 * largest);
+}
+
+}  // namespace
+}  // namespace vg::test
