@@ -96,14 +96,19 @@ size_t ByteSource::inflate_some(void* destination, size_t bytes) {
     if (status == Z_STREAM_END) {
       member_ended_ = true;
     } else if (status != Z_OK && status != Z_BUF_ERROR) {
-      throw_bad_file(file_, "gzip data",
-                     join_text("damage after ", position_ + done, " decompressed bytes (",
-                               inflate_->msg ? inflate_->msg : "invalid stream", ")"),
-                     join_text("an intact gzip stream of ", std::max(needed_, position_ + bytes), " bytes"),
-                     copy_again);
+      fail_inflate(position_ + done, position_ + bytes);
     }
   }
   return done;
+}
+
+void ByteSource::fail_inflate(uint64_t got, uint64_t wanted) const {
+  const std::string reason = inflate_->msg ? inflate_->msg : "invalid stream";
+  const bool checksum =
+      reason.find("check") != std::string::npos;  // zlib: incorrect data check, length check
+  throw_bad_file(file_, checksum ? "gzip checksum" : "gzip data",
+                 join_text("damage after ", got, " decompressed bytes (", reason, ")"),
+                 join_text("an intact gzip stream of ", std::max(needed_, wanted), " bytes"), copy_again);
 }
 
 size_t ByteSource::read_some(void* destination, size_t bytes) {
@@ -166,10 +171,7 @@ void ByteSource::finish_gzip(const Warn& warn) {
     if (status == Z_STREAM_END) {
       member_ended_ = true;
     } else if (status != Z_OK && status != Z_BUF_ERROR) {
-      throw_bad_file(file_, "gzip checksum",
-                     join_text("a mismatch after ", position_, " decompressed bytes (",
-                               inflate_->msg ? inflate_->msg : "invalid stream", ")"),
-                     "the checksum of the data", copy_again);
+      fail_inflate(position_, position_);
     }
     if (inflate_->avail_out == 0) {
       if (warn)

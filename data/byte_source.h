@@ -62,6 +62,7 @@ class ByteSource {
   bool refill();  // false at the end of the file
   bool next_gzip_member();
   size_t inflate_some(void* destination, size_t bytes);
+  [[noreturn]] void fail_inflate(uint64_t got, uint64_t wanted) const;
   void finish_gzip(const Warn& warn);
 
   std::filesystem::path file_;
