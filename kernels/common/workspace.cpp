@@ -24,7 +24,9 @@ size_t Workspace::reserved_bytes() const {
 void* Workspace::allocate(size_t bytes) {
   bytes = round_up(std::max<size_t>(bytes, 1), allocation_alignment);
   if (blocks_.empty() || blocks_.back().size - blocks_.back().used < bytes) {
-    const size_t size = round_up(std::max(bytes, smallest_block), smallest_block);
+    const size_t wanted = blocks_.empty() ? std::max(bytes, first_block_) : bytes;
+    const size_t size = round_up(std::max(wanted, smallest_block), smallest_block);
+    blocks_.reserve(blocks_.size() + 1);
     blocks_.push_back({static_cast<std::byte*>(allocate_device_memory(device_, size)), size, 0});
   }
   Block& block = blocks_.back();
@@ -35,18 +37,19 @@ void* Workspace::allocate(size_t bytes) {
 
 // Blocks above the scope's start are empty now, but stay until the outermost scope ends: a loop that opens a
 // scope in each turn must not allocate in each turn.
-void Workspace::release_to(size_t block, size_t used) {
+void Workspace::release_to(size_t block, size_t used) noexcept {
   for (size_t i = block + 1; i < blocks_.size(); ++i) blocks_[i].used = 0;
   if (block < blocks_.size()) blocks_[block].used = used;
   if (block == 0 && used == 0) merge_when_empty();
 }
 
-void Workspace::merge_when_empty() {
+// Several blocks become one of their size at the next allocation, not here: a destructor calls this, and
+// could not report that memory ran out.
+void Workspace::merge_when_empty() noexcept {
   if (blocks_.size() < 2) return;
-  const size_t total = reserved_bytes();
+  first_block_ = reserved_bytes();
   for (const Block& block : blocks_) free_device_memory(device_, block.data, block.size);
   blocks_.clear();
-  blocks_.push_back({static_cast<std::byte*>(allocate_device_memory(device_, total)), total, 0});
 }
 
 WorkspaceScope::WorkspaceScope(Workspace& workspace) : workspace_(workspace) {

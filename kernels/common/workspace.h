@@ -28,11 +28,12 @@ class Workspace {
     size_t used;
   };
   void* allocate(size_t bytes);
-  void release_to(size_t block, size_t used);
-  void merge_when_empty();
+  void release_to(size_t block, size_t used) noexcept;
+  void merge_when_empty() noexcept;
 
   DeviceKind device_;
   std::vector<Block> blocks_;
+  size_t first_block_ = 0;  ///< least size of the first block
 };
 
 /// Everything allocated through a scope is given back at its end. Scopes nest.
