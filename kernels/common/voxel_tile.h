@@ -48,7 +48,12 @@ VG_INLINE void load_tile(Vec* x, const float* p, int64_t stride, int64_t channel
 #pragma GCC unroll 4
   for (int64_t c = 0; c < (Channels > 0 ? Channels : channels); ++c) {
     float values[lanes] = {};
-    for (int64_t i = 0; i < count; ++i) values[i] = p[i * stride + c];
+    if (count == lanes) {
+#pragma GCC unroll 16
+      for (int i = 0; i < lanes; ++i) values[i] = p[i * stride + c];
+    } else {
+      for (int64_t i = 0; i < count; ++i) values[i] = p[i * stride + c];
+    }
     x[c] = load(values);
   }
 }
@@ -77,7 +82,12 @@ VG_INLINE void store_tile(float* p, int64_t stride, const Vec* x, int64_t channe
   for (int64_t c = 0; c < (Channels > 0 ? Channels : channels); ++c) {
     float values[lanes];
     store(values, x[c]);
-    for (int64_t i = 0; i < count; ++i) p[i * stride + c] = values[i];
+    if (count == lanes) {
+#pragma GCC unroll 16
+      for (int i = 0; i < lanes; ++i) p[i * stride + c] = values[i];
+    } else {
+      for (int64_t i = 0; i < count; ++i) p[i * stride + c] = values[i];
+    }
   }
 }
 
