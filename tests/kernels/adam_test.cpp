@@ -2,6 +2,12 @@
 
 #include <memory>
 
+#ifdef VOXGRAD_WITH_CUDA
+#include <cuda_runtime_api.h>
+
+#include "kernels/common/cuda_check.h"
+#endif
+
 #include "support/buffer.h"
 #include "support/compare.h"
 #include "support/devices.h"
@@ -150,6 +156,38 @@ TEST(Adam, EveryInstructionSetAndThreadCount) {
     return state->parameter.get();
   });
 }
+
+#ifdef VOXGRAD_WITH_CUDA
+// A step over many tensors is a single kernel and nothing else: no copy, and no synchronisation, which a
+// capture refuses. The graph keeps its own table of tensors.
+TEST(Adam, OneLaunchThatCanBeCaptured_cuda) {
+  Workspace workspace(DeviceKind::cuda);
+  cudaStream_t stream = nullptr;
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t executable = nullptr;
+  check_cuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  const auto a = random_state(DeviceKind::cuda, 5000, 1), b = random_state(DeviceKind::cuda, 3, 9);
+  const AdamParams params;
+  const Expected expected_a = oracle(*a, 1, params), expected_b = oracle(*b, 1, params);
+  check_cuda(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));
+  {
+    const std::vector<AdamTensor> tensors = {a->tensor(), b->tensor()};
+    adam_step(tensors, nullptr, params, Exec{DeviceKind::cuda, stream, &workspace});
+  }
+  check_cuda(cudaStreamEndCapture(stream, &graph));
+  size_t nodes = 0;
+  check_cuda(cudaGraphGetNodes(graph, nullptr, &nodes));
+  EXPECT_EQ(nodes, 1u);
+  check_cuda(cudaGraphInstantiate(&executable, graph, 0));
+  check_cuda(cudaGraphLaunch(executable, stream));
+  check_cuda(cudaStreamSynchronize(stream));
+  expect_close(*a, expected_a);
+  expect_close(*b, expected_b);
+  check_cuda(cudaGraphExecDestroy(executable));
+  check_cuda(cudaGraphDestroy(graph));
+  check_cuda(cudaStreamDestroy(stream));
+}
+#endif
 
 TEST_P(AdamTest, BadArgumentsAreErrors) {
   const auto state = random_state(device(), 4, 1);
