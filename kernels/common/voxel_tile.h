@@ -152,9 +152,11 @@ struct TilePosition {
   }
 };
 
+/// Voxels worth a thread: some microseconds of work.
+inline constexpr int64_t smallest_piece = 4096;
+
 /// Pieces into which a sample's voxels are cut for parallel loops and reductions: a function of the problem.
 VG_INLINE int64_t pieces_of_sample(int64_t voxels) {
-  constexpr int64_t smallest_piece = 4096;  // some microseconds of work
   return reduction_pieces(voxels, smallest_piece);
 }
 template <class T>
@@ -196,7 +198,8 @@ void for_each_piece(const View<T>& view, int64_t tiles, const Exec& exec, const 
     const int64_t vectors = channels.value > 0 ? 0 : tiles * view.c;
     WorkspaceScope scope(*exec.workspace);
     Vec* const scratch = scope.allocate<Vec>(static_cast<size_t>(pieces * vectors));
-    parallel_for(pieces, 1, [&](int64_t piece) { body(channels, scratch + piece * vectors, piece); });
+    const int64_t grain = view.voxels() > smallest_piece ? 1 : pieces;  // small problems stay on one thread
+    parallel_for(pieces, grain, [&](int64_t piece) { body(channels, scratch + piece * vectors, piece); });
   };
   switch (view.c) {
     case 1:

@@ -53,8 +53,9 @@ void add_row(float* out, const View<const float>& view, const float* row, float 
 // Calls body(row, scratch) for every row of `view`, in parallel; `scratch` holds `floats`.
 template <class T, class Body>
 void for_each_row(const View<T>& view, int64_t floats, const Exec& exec, const Body& body) {
-  constexpr int64_t most_pieces = 128;
-  const int64_t rows = view.rows(), pieces = reduction_pieces(rows, 4, most_pieces);
+  constexpr int64_t most_pieces = 128, smallest_piece = 8192;  // elements worth a thread
+  const int64_t rows = view.rows(), rows_a_piece = 1 + smallest_piece / (view.w * view.c);
+  const int64_t pieces = reduction_pieces(rows, rows_a_piece, most_pieces);
   WorkspaceScope scope(*exec.workspace);
   float* const scratch = scope.allocate<float>(static_cast<size_t>(pieces * floats));
   parallel_for(pieces, 1, [&](int64_t piece) {

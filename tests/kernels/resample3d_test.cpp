@@ -177,7 +177,7 @@ TEST_P(Resample3dTest, WrongShapesAreErrors) {
 TEST(Resample3dThreads, SameBitsForAnyThreadCount) {
   Workspace workspace(DeviceKind::cpu);
   const Exec exec{DeviceKind::cpu, nullptr, &workspace};
-  const Problem s{2, 4, {7, 9, 11}, {12, 17, 20}};
+  const Problem s{2, 4, {9, 14, 19}, {17, 27, 32}};
   auto x = input(DeviceKind::cpu, s, {}), dx = input(DeviceKind::cpu, s, {}),
        y = output(DeviceKind::cpu, s, {});
   x.set(uniform(s.in_count(), 1));
