@@ -2,8 +2,10 @@
 // of its own, from one source written with the compiler's vector types; which one runs is chosen at run time.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #if defined(VG_ISA_avx512) || defined(VG_ISA_avx2)
 #include <immintrin.h>
@@ -50,7 +52,7 @@ VG_INLINE void store(float* p, Vec v) {
   std::memcpy(p, &v, sizeof v);
 }
 VG_INLINE Vec broadcast(float value) {
-  return Vec{} + value;
+  return value - Vec{};  // minus zero changes no value, so that no instruction is left of it; plus would
 }
 #if defined(VG_ISA_avx2)
 /// All bits set in the first `count` lanes.
@@ -95,6 +97,25 @@ VG_INLINE float horizontal_sum(Vec v) {
   float sum = 0;
   for (int i = 0; i < lanes; ++i) sum += v[i];
   return sum;
+}
+/// Exchanges the off-diagonal blocks of `Size` lanes of two rows of a matrix that is being transposed.
+template <int Size, size_t... Lane>
+VG_INLINE void exchange_blocks(Vec& upper, Vec& lower, std::index_sequence<Lane...>) {
+  const Vec a = upper, b = lower;
+  upper = __builtin_shufflevector(a, b, ((Lane & Size) != 0 ? Lane - Size + lanes : Lane)...);
+  lower = __builtin_shufflevector(a, b, ((Lane & Size) != 0 ? Lane + lanes : Lane + Size)...);
+}
+template <int Size>
+VG_INLINE void transpose_blocks(Vec (&rows)[lanes]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < lanes; ++i) {
+    if ((i & Size) == 0) exchange_blocks<Size>(rows[i], rows[i + Size], std::make_index_sequence<lanes>());
+  }
+  if constexpr (Size > 1) transpose_blocks<Size / 2>(rows);
+}
+/// Transposes a matrix of lanes x lanes floats.
+VG_INLINE void transpose(Vec (&rows)[lanes]) {
+  transpose_blocks<lanes / 2>(rows);
 }
 
 }  // namespace vg::kernels::cpu::VG_ISA

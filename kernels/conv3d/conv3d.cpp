@@ -1,6 +1,7 @@
 #include "kernels/conv3d/conv3d.h"
 
 #include "kernels/conv3d/conv3d_impl.h"
+#include "kernels/reduce/reduce.h"
 
 namespace vg::kernels {
 
@@ -57,7 +58,7 @@ void conv3d_backward_weight(float* dweight, View<const float> dy, View<const flo
 void conv3d_backward_bias(float* dbias, View<const float> dy, const Exec& exec) {
   require(dbias != nullptr, "conv3d_backward_bias: the bias pointer is null");
   require(exec.workspace != nullptr, "conv3d_backward_bias: the workspace pointer is null");
-  VG_DISPATCH(exec, conv3d_backward_bias, dbias, dy, exec);
+  reduce_channels(dbias, dy, exec);
 }
 
 }  // namespace vg::kernels

@@ -1,101 +1,128 @@
+// Each direction takes the first algorithm of its list that applies.
 #include "kernels/common/parallel.h"
 #include "kernels/common/simd.h"
 #include "kernels/conv3d/conv3d_impl.h"
+#include "kernels/conv3d/conv3d_passes_cpu.h"
 
 namespace vg::kernels::cpu::VG_ISA {
 
 namespace {
 
-VG_INLINE bool input_index(int64_t output, int tap, int64_t extent, const Conv3dParams& p, int64_t& input) {
-  input = output * p.stride - p.padding + tap;
-  return input >= 0 && input < extent;
+// The voxels that a 1x1x1 convolution with a stride reads: it is one of stride 1 on them.
+template <class T>
+View<T> every_nth_voxel(View<T> x, const View<const float>& y, int stride) {
+  x.d = y.d, x.h = y.h, x.w = y.w;
+  x.stride_d *= stride, x.stride_h *= stride, x.stride_w *= stride;
+  if (stride != 1) x.halo = 0;
+  return x;
 }
 
-VG_INLINE bool output_index(int64_t input, int tap, int64_t extent, const Conv3dParams& p, int64_t& output) {
-  const int64_t shifted = input + p.padding - tap;
-  output = shifted / p.stride;
-  return shifted >= 0 && shifted % p.stride == 0 && output < extent;
+void fill_zero(const View<float>& y) {
+  parallel_for(y.rows(), 8, [&](int64_t row) {
+    for (int64_t w = 0; w < y.w; ++w)
+      std::memset(y.row(row) + w * y.stride_w, 0, static_cast<size_t>(y.c) * sizeof(float));
+  });
+}
+
+bool is_pointwise(const Conv3dParams& p) {
+  return p.kernel_size == 1;
+}
+bool has_stride_1(const Conv3dParams& p) {
+  return p.stride == 1;
+}
+bool always(const Conv3dParams&) {
+  return true;
+}
+
+struct ForwardCall {
+  View<float> y;
+  View<const float> x;
+  const float *weight, *bias;
+  const Conv3dParams& params;
+  const Exec& exec;
+
+  Weights weights() const {
+    return producing_first(weight, params.out_channels, params.in_channels, params.kernel_size);
+  }
+};
+
+void forward_pointwise(const ForwardCall& c) {
+  correlate(c.y, every_nth_voxel(c.x, c.y, c.params.stride), c.weights(), c.bias, 1, 0, c.exec);
+}
+void forward_direct(const ForwardCall& c) {
+  correlate(c.y, c.x, c.weights(), c.bias, c.params.stride, c.params.padding, c.exec);
+}
+
+struct BackwardInputCall {
+  View<float> dx;
+  View<const float> dy;
+  const float* weight;
+  const Conv3dParams& params;
+  const Exec& exec;
+
+  Weights weights(bool flipped) const {
+    return producing_second(weight, params.out_channels, params.in_channels, params.kernel_size, flipped);
+  }
+};
+
+void backward_input_pointwise(const BackwardInputCall& c) {
+  if (c.params.stride != 1) fill_zero(c.dx);
+  correlate(every_nth_voxel(c.dx, c.dy, c.params.stride), c.dy, c.weights(false), nullptr, 1, 0, c.exec);
+}
+void backward_input_flipped(const BackwardInputCall& c) {
+  correlate(c.dx, c.dy, c.weights(true), nullptr, 1, c.params.kernel_size - 1 - c.params.padding, c.exec);
+}
+void backward_input_transposed(const BackwardInputCall& c) {
+  correlate_transposed(c.dx, c.dy, c.weights(false), nullptr, c.params.padding, c.exec);
+}
+
+template <class Call>
+struct Algorithm {
+  const char* name;
+  bool (*applies)(const Conv3dParams&);
+  void (*run)(const Call&);
+};
+
+// A 1x1x1 convolution needs neither edges nor sliding; all others go directly, which on the networks' shapes
+// runs near the peak of the FMA units.
+constexpr Algorithm<ForwardCall> forward_algorithms[] = {
+    {"pointwise", is_pointwise, forward_pointwise},
+    {"direct", always, forward_direct},
+};
+
+// With stride 1 the transpose of a convolution is a convolution with flipped taps, with the speed of the
+// forward pass. With stride 2 three quarters of such products would be with zeros: even and odd outputs are
+// computed apart.
+constexpr Algorithm<BackwardInputCall> backward_input_algorithms[] = {
+    {"pointwise", is_pointwise, backward_input_pointwise},
+    {"flipped", has_stride_1, backward_input_flipped},
+    {"transposed", always, backward_input_transposed},
+};
+
+template <class Call, size_t Count>
+void run_first(const Algorithm<Call> (&algorithms)[Count], const Call& call) {
+  const Algorithm<Call>* algorithm = algorithms;
+  while (!algorithm->applies(call.params)) ++algorithm;  // the last one always does
+  algorithm->run(call);
 }
 
 }  // namespace
 
 void conv3d_forward(View<float> y, View<const float> x, const float* weight, const float* bias,
-                    const Conv3dParams& p, const Exec&) {
-  const int k = p.kernel_size;
-  parallel_for(y.rows(), 1, [&](int64_t r) {
-    const int64_t n = r / (y.d * y.h), od = r / y.h % y.d, oh = r % y.h;
-    for (int64_t ow = 0; ow < y.w; ++ow) {
-      for (int64_t o = 0; o < y.c; ++o) {
-        float sum = bias == nullptr ? 0 : bias[o];
-        for (int tap = 0; tap < k * k * k; ++tap) {
-          int64_t d, h, w;
-          if (!input_index(od, tap / k / k, x.d, p, d) || !input_index(oh, tap / k % k, x.h, p, h) ||
-              !input_index(ow, tap % k, x.w, p, w))
-            continue;
-          for (int64_t i = 0; i < x.c; ++i)
-            sum += weight[(o * x.c + i) * k * k * k + tap] * x.at(n, d, h, w)[i];
-        }
-        y.at(n, od, oh, ow)[o] = sum;
-      }
-    }
-  });
+                    const Conv3dParams& params, const Exec& exec) {
+  run_first(forward_algorithms, ForwardCall{y, x, weight, bias, params, exec});
 }
 
-void conv3d_backward_input(View<float> dx, View<const float> dy, const float* weight, const Conv3dParams& p,
-                           const Exec&) {
-  const int k = p.kernel_size;
-  parallel_for(dx.rows(), 1, [&](int64_t r) {
-    const int64_t n = r / (dx.d * dx.h), id = r / dx.h % dx.d, ih = r % dx.h;
-    for (int64_t iw = 0; iw < dx.w; ++iw) {
-      for (int64_t i = 0; i < dx.c; ++i) {
-        float sum = 0;
-        for (int tap = 0; tap < k * k * k; ++tap) {
-          int64_t d, h, w;
-          if (!output_index(id, tap / k / k, dy.d, p, d) || !output_index(ih, tap / k % k, dy.h, p, h) ||
-              !output_index(iw, tap % k, dy.w, p, w))
-            continue;
-          for (int64_t o = 0; o < dy.c; ++o)
-            sum += weight[(o * dx.c + i) * k * k * k + tap] * dy.at(n, d, h, w)[o];
-        }
-        dx.at(n, id, ih, iw)[i] = sum;
-      }
-    }
-  });
+void conv3d_backward_input(View<float> dx, View<const float> dy, const float* weight,
+                           const Conv3dParams& params, const Exec& exec) {
+  run_first(backward_input_algorithms, BackwardInputCall{dx, dy, weight, params, exec});
 }
 
-void conv3d_backward_weight(float* dweight, View<const float> dy, View<const float> x, const Conv3dParams& p,
-                            const Exec&) {
-  const int k = p.kernel_size;
-  parallel_for(dy.c * x.c * k * k * k, 1, [&](int64_t index) {
-    const int tap = static_cast<int>(index % (k * k * k));
-    const int64_t o = index / (k * k * k) / x.c, i = index / (k * k * k) % x.c;
-    float sum = 0;
-    for (int64_t r = 0; r < dy.rows(); ++r) {
-      float row_sum = 0;
-      const int64_t n = r / (dy.d * dy.h), od = r / dy.h % dy.d, oh = r % dy.h;
-      for (int64_t ow = 0; ow < dy.w; ++ow) {
-        int64_t d, h, w;
-        if (!input_index(od, tap / k / k, x.d, p, d) || !input_index(oh, tap / k % k, x.h, p, h) ||
-            !input_index(ow, tap % k, x.w, p, w))
-          continue;
-        row_sum += dy.at(n, od, oh, ow)[o] * x.at(n, d, h, w)[i];
-      }
-      sum += row_sum;
-    }
-    dweight[index] += sum;
-  });
-}
-
-void conv3d_backward_bias(float* dbias, View<const float> dy, const Exec&) {
-  parallel_for(dy.c, 1, [&](int64_t o) {
-    float sum = 0;
-    for (int64_t r = 0; r < dy.rows(); ++r) {
-      float row_sum = 0;
-      for (int64_t w = 0; w < dy.w; ++w) row_sum += dy.row(r)[w * dy.stride_w + o];
-      sum += row_sum;
-    }
-    dbias[o] += sum;
-  });
+void conv3d_backward_weight(float* dweight, View<const float> dy, View<const float> x,
+                            const Conv3dParams& params, const Exec& exec) {
+  const bool pointwise = is_pointwise(params);
+  correlation_gradient(dweight, dy, pointwise ? every_nth_voxel(x, dy, params.stride) : x, params.kernel_size,
+                       pointwise ? 1 : params.stride, params.padding, exec);
 }
 
 }  // namespace vg::kernels::cpu::VG_ISA

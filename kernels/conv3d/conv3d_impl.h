@@ -12,7 +12,6 @@ VG_DECLARE_IMPLEMENTATIONS(
     void conv3d_backward_input(View<float> dx, View<const float> dy, const float* weight,
                                const Conv3dParams& params, const Exec& exec);
     void conv3d_backward_weight(float* dweight, View<const float> dy, View<const float> x,
-                                const Conv3dParams& params, const Exec& exec);
-    void conv3d_backward_bias(float* dbias, View<const float> dy, const Exec& exec);)
+                                const Conv3dParams& params, const Exec& exec);)
 
 }  // namespace vg::kernels

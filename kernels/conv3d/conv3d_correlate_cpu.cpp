@@ -1,0 +1,158 @@
+// Correlation in gather form, for inputs that have zeros around them.
+#include "kernels/common/parallel.h"
+#include "kernels/conv3d/conv3d_passes_cpu.h"
+#include "kernels/conv3d/conv3d_schedule_cpu.h"
+#include "kernels/conv3d/conv3d_tile_cpu.h"
+
+namespace vg::kernels::cpu::VG_ISA {
+
+namespace {
+
+constexpr int64_t line_floats = 16;  // a cache line
+
+struct Tile {
+  int rows, width;
+  void (*run)(const TileArguments&);
+};
+
+template <int K, int Stride, int Rows, int Width>
+constexpr Tile tile() {
+  if constexpr (Rows * Width <= tile_vectors) {
+    return {Rows, Width, correlation_tile<K, Stride, Rows, Width>};
+  } else {
+    return {0, 0, nullptr};
+  }
+}
+
+// Wide rows take 1 x n; rows as short as the deep levels of a network have take several at a time. Any width
+// is covered: the last tile of a row overlaps the one before it.
+template <int K, int Stride>
+inline constexpr Tile tiles[] = {
+    tile<K, Stride, 1, 20>(), tile<K, Stride, 1, 18>(), tile<K, Stride, 1, 16>(), tile<K, Stride, 1, 14>(),
+    tile<K, Stride, 1, 12>(), tile<K, Stride, 1, 10>(), tile<K, Stride, 1, 9>(),  tile<K, Stride, 1, 8>(),
+    tile<K, Stride, 1, 7>(),  tile<K, Stride, 1, 6>(),  tile<K, Stride, 1, 5>(),  tile<K, Stride, 1, 4>(),
+    tile<K, Stride, 1, 3>(),  tile<K, Stride, 1, 2>(),  tile<K, Stride, 1, 1>(),  tile<K, Stride, 2, 10>(),
+    tile<K, Stride, 2, 8>(),  tile<K, Stride, 2, 7>(),  tile<K, Stride, 2, 6>(),  tile<K, Stride, 2, 5>(),
+    tile<K, Stride, 2, 4>(),  tile<K, Stride, 2, 3>(),  tile<K, Stride, 4, 5>(),  tile<K, Stride, 4, 4>(),
+    tile<K, Stride, 4, 3>(),  tile<K, Stride, 4, 2>()};
+
+// Half cycles of a tile for one input channel: FMAs, or loads, or the latency of its dependent FMAs.
+template <int K, int Stride>
+int64_t tile_cost(const Tile& t) {
+  constexpr int64_t fma_latency = 8;
+  const int64_t products = int64_t{K} * t.rows * t.width, loads = K + t.rows * (Stride * (t.width - 1) + K);
+  const int64_t busy = products > loads ? products : loads;
+  return busy > K * fma_latency ? busy : K * fma_latency;
+}
+
+// The tile that covers a plane at the least cost.
+template <int K, int Stride>
+const Tile& choose_tile(int64_t height, int64_t width) {
+  const Tile* best = nullptr;
+  int64_t best_cost = 0;
+  for (const Tile& t : tiles<K, Stride>) {
+    if (t.run == nullptr || t.width > width || t.rows > height) continue;
+    const int64_t count = ((width + t.width - 1) / t.width) * ((height + t.rows - 1) / t.rows);
+    const int64_t cost = count * tile_cost<K, Stride>(t);
+    if (best == nullptr || cost < best_cost) best = &t, best_cost = cost;
+  }
+  return *best;
+}
+
+template <int K, int Stride>
+const Tile& single_row_tile(int width) {
+  const Tile* result = tiles<K, Stride>;
+  while (result->rows != 1 || result->width != width) ++result;
+  return *result;
+}
+
+// One call: the operands, and a plan that depends on the shapes alone.
+template <int K, int Stride>
+struct Correlation {
+  View<float> y;
+  View<const float> x;
+  const float* weights;
+  int64_t weight_block;
+  const float* bias;
+  int padding;
+  const Tile &tile, &row_tile;
+
+  // Rows [h, h + t.rows) of plane d for one block of output channels.
+  void run_rows(const Tile& t, int64_t n, int64_t d, int64_t h, int64_t block, bool prefetch) const {
+    const int64_t first_d = d * Stride - padding, first_h = h * Stride - padding;
+    RowTaps taps;
+    for (int kd = 0; kd < K; ++kd) {
+      if (first_d + kd < 0 || first_d + kd >= x.d) continue;
+      for (int kh = 0; kh < K; ++kh) {
+        if (t.rows == 1 && (first_h + kh < 0 || first_h + kh >= x.h)) continue;
+        taps.add(kd * x.stride_d + kh * x.stride_h, kd * K + kh);
+      }
+    }
+    TileArguments a{};
+    a.x_stride_w = x.stride_w, a.x_stride_row = Stride * x.stride_h, a.channels = x.c;
+    a.taps = &taps, a.weights = weights + block * weight_block, a.all_taps = K * K;
+    a.bias = bias + block * lanes;
+    a.y_stride_w = y.stride_w, a.y_stride_row = y.stride_h;
+    a.out_channels = y.c - block * lanes < lanes ? y.c - block * lanes : lanes;
+    for (int64_t w = 0; w < y.w; w += t.width) {
+      const int64_t first = w + t.width <= y.w ? w : y.w - t.width;
+      a.x = x.at(n, first_d, first_h, first * Stride - padding);
+      a.y = y.at(n, d, h, first) + block * lanes;
+      if (prefetch) a.prefetch = next_plane(n, first_d + K, first_h + K - Stride, first * Stride, t);
+      t.run(a);
+    }
+  }
+
+  // The inputs that the next plane of outputs is the first to need.
+  Prefetch next_plane(int64_t n, int64_t d, int64_t h, int64_t w, const Tile& t) const {
+    if (d >= x.d || h >= x.h || h < 0) return {};
+    const int64_t voxels = t.width * Stride < x.w - w ? t.width * Stride : x.w - w;
+    if (x.stride_w == x.c) return {x.at(n, d, h, w), line_floats, voxels * x.c / line_floats};
+    return {x.at(n, d, h, w), x.stride_w, voxels};
+  }
+
+  void run_chunk(int64_t n, int64_t d, int64_t first_row, int64_t last_row, int64_t first_block,
+                 int64_t last_block) const {
+    for (int64_t block = first_block; block < last_block; ++block) {
+      int64_t h = first_row;
+      for (; h + tile.rows <= last_row; h += tile.rows) run_rows(tile, n, d, h, block, block == first_block);
+      for (; h < last_row; ++h) run_rows(row_tile, n, d, h, block, false);
+    }
+  }
+
+  void run() const {
+    const int64_t blocks = (y.c + lanes - 1) / lanes;
+    const Schedule schedule(y, x, blocks, blocks * weight_block, tile.rows, Stride);
+    schedule.run([&](const WorkItem& item) {
+      run_chunk(item.n, item.d, item.first_row, item.last_row, item.first_block, item.last_block);
+    });
+  }
+};
+
+template <int K, int Stride>
+void run_correlation(View<float> y, View<const float> x, const Weights& weights, const float* bias,
+                     int padding, const Exec& exec) {
+  WorkspaceScope scope(*exec.workspace);
+  const Tile& tile = choose_tile<K, Stride>(y.h, y.w);
+  const Correlation<K, Stride> correlation{y,
+                                           with_halo(x, padding, scope),
+                                           pack_weights(weights, scope),
+                                           weights.block_floats(),
+                                           pack_bias(bias, y.c, scope),
+                                           padding,
+                                           tile,
+                                           single_row_tile<K, Stride>(tile.width)};
+  correlation.run();
+}
+
+}  // namespace
+
+void correlate(View<float> y, View<const float> x, const Weights& weights, const float* bias, int stride,
+               int padding, const Exec& exec) {
+  if (weights.kernel_size == 1) return run_correlation<1, 1>(y, x, weights, bias, padding, exec);
+  if (weights.kernel_size == 2) return run_correlation<2, 2>(y, x, weights, bias, padding, exec);
+  if (stride == 1) return run_correlation<3, 1>(y, x, weights, bias, padding, exec);
+  run_correlation<3, 2>(y, x, weights, bias, padding, exec);
+}
+
+}  // namespace vg::kernels::cpu::VG_ISA

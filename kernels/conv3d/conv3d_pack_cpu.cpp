@@ -1,0 +1,87 @@
+#include "kernels/conv3d/conv3d_pack_cpu.h"
+
+#include "kernels/common/parallel.h"
+#include "kernels/conv3d/conv3d_tile_cpu.h"
+
+namespace vg::kernels::cpu::VG_ISA {
+
+namespace {
+
+// All taps of one input channel for one block of output channels. The taps of a channel pair are contiguous
+// and the packed lanes are output channels: a transpose of `lanes` rows of taps.
+void pack_channel(float* packed_block, const Weights& weights, int64_t block, int64_t in) {
+  const int64_t k = weights.kernel_size, taps = weights.taps(), first_out = block * lanes;
+  const int64_t outs = weights.out - first_out < lanes ? weights.out - first_out : lanes;
+  const int64_t first_in = in / channel_block * channel_block;
+  const int64_t channels = weights.in - first_in < channel_block ? weights.in - first_in : channel_block;
+  float* const packed = packed_block + first_in * taps * lanes + (in - first_in) * k * lanes;
+  const float* const source = weights.data + first_out * weights.out_stride + in * weights.in_stride;
+  for (int64_t first = 0; first < taps; first += lanes) {
+    const int64_t count = taps - first < lanes ? taps - first : lanes;
+    Vec rows[lanes];
+    with_block(count, [&](const auto& columns) {
+#pragma GCC unroll 16
+      for (int o = 0; o < lanes; ++o)
+        rows[o] = o < outs ? columns.load(source + o * weights.out_stride + first) : Vec{};
+    });
+    transpose(rows);
+    float columns[lanes * lanes];
+#pragma GCC unroll 16
+    for (int i = 0; i < lanes; ++i) store(columns + i * lanes, rows[i]);
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t tap = weights.flipped ? taps - 1 - first - i : first + i;
+      store(packed + (tap / k * channels * k + tap % k) * lanes, load(columns + i * lanes));
+    }
+  }
+}
+
+}  // namespace
+
+const float* pack_weights(const Weights& weights, WorkspaceScope& scope) {
+  const int64_t blocks = weights.out_blocks();
+  float* const packed = scope.allocate<float>(static_cast<size_t>(blocks * weights.block_floats()));
+  parallel_for(blocks * weights.in, channel_block, [&](int64_t i) {
+    const int64_t block = i / weights.in;
+    pack_channel(packed + block * weights.block_floats(), weights, block, i % weights.in);
+  });
+  return packed;
+}
+
+const float* pack_bias(const float* bias, int64_t channels, WorkspaceScope& scope) {
+  const int64_t count = (channels + lanes - 1) / lanes * lanes;
+  float* const packed = scope.allocate<float>(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i) packed[i] = bias != nullptr && i < channels ? bias[i] : 0;
+  return packed;
+}
+
+View<const float> with_halo(View<const float> x, int padding, WorkspaceScope& scope) {
+  if (x.halo >= padding) return x;
+  const int64_t d = x.d + 2 * padding, h = x.h + 2 * padding, w = x.w + 2 * padding;
+  float* const memory = scope.allocate<float>(static_cast<size_t>(x.n * d * h * w * x.c));
+  const size_t row_bytes = static_cast<size_t>(w * x.c) * sizeof(float),
+               edge_bytes = static_cast<size_t>(padding * x.c) * sizeof(float),
+               voxel_bytes = static_cast<size_t>(x.c) * sizeof(float);
+  parallel_for(x.n * d * h, 8, [&](int64_t row) {
+    const int64_t id = row / h % d - padding, ih = row % h - padding;
+    float* out = memory + row * w * x.c;
+    if (id < 0 || id >= x.d || ih < 0 || ih >= x.h) {
+      std::memset(out, 0, row_bytes);
+      return;
+    }
+    std::memset(out, 0, edge_bytes);
+    out += padding * x.c;
+    const float* in = x.at(row / h / d, id, ih);
+    if (x.rows_contiguous()) {
+      std::memcpy(out, in, voxel_bytes * static_cast<size_t>(x.w));
+    } else {
+      for (int64_t i = 0; i < x.w; ++i) std::memcpy(out + i * x.c, in + i * x.stride_w, voxel_bytes);
+    }
+    std::memset(out + x.w * x.c, 0, edge_bytes);
+  });
+  View<const float> result = contiguous_view<const float>(memory, x.n, d, h, w, x.c);
+  result.data = result.at(0, padding, padding, padding);
+  result.d = x.d, result.h = x.h, result.w = x.w, result.halo = padding;
+  return result;
+}
+
+}  // namespace vg::kernels::cpu::VG_ISA

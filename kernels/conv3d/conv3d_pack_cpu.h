@@ -1,0 +1,48 @@
+// Preparation of a convolution's operands on the CPU. For *_cpu.cpp.
+#pragma once
+
+#include "kernels/common/exec.h"
+#include "kernels/common/simd.h"
+#include "kernels/common/view.h"
+#include "kernels/common/workspace.h"
+
+namespace vg::kernels::cpu::VG_ISA {
+
+/// How a kernel sees weights in PyTorch's order: it produces `out` channels, in vectors, from `in` channels.
+/// Tap t of (o, i) is data[o * out_stride + i * in_stride + t]. `flipped` reads the taps backwards: the
+/// gradient of the input is a convolution with the other channels and flipped taps.
+struct Weights {
+  const float* data;
+  int64_t out, in;
+  int64_t out_stride, in_stride;
+  int kernel_size;
+  bool flipped;
+
+  VG_INLINE int64_t taps() const { return int64_t{kernel_size} * kernel_size * kernel_size; }
+  VG_INLINE int64_t out_blocks() const { return (out + lanes - 1) / lanes; }
+  /// Floats in the packed weights of a block of output channels.
+  VG_INLINE int64_t block_floats() const { return in * taps() * lanes; }
+};
+
+/// Weights (first, second, k, k, k) with the first or the second channels as those that are produced.
+VG_INLINE Weights producing_first(const float* data, int64_t first, int64_t second, int kernel_size) {
+  const int64_t taps = int64_t{kernel_size} * kernel_size * kernel_size;
+  return {data, first, second, second * taps, taps, kernel_size, false};
+}
+VG_INLINE Weights producing_second(const float* data, int64_t first, int64_t second, int kernel_size,
+                                   bool flipped) {
+  const int64_t taps = int64_t{kernel_size} * kernel_size * kernel_size;
+  return {data, second, first, taps, second * taps, kernel_size, flipped};
+}
+
+/// Weights as the tiles read them, from start to end: [block of `lanes` out][block of `channel_block` in][kd]
+/// [kh][in][kw][lanes]; lanes beyond the last channel are zero. The memory belongs to the scope.
+const float* pack_weights(const Weights& weights, WorkspaceScope& scope);
+
+/// `bias` (or zeros if it is null) with zeros up to a whole vector.
+const float* pack_bias(const float* bias, int64_t channels, WorkspaceScope& scope);
+
+/// x itself if it promises `padding` zeros around it, else a copy that has them, in the scope's memory.
+View<const float> with_halo(View<const float> x, int padding, WorkspaceScope& scope);
+
+}  // namespace vg::kernels::cpu::VG_ISA

@@ -1,0 +1,259 @@
+// The innermost loops of the CPU's convolutions: a tile of outputs stays in registers through the whole sum.
+// For *_cpu.cpp.
+//
+// A tile is `rows` x `width` output voxels times one vector of output channels. For each input channel the
+// weights of the taps along W are loaded once, and each input of the row is broadcast once and used for every
+// output that it reaches: a 1 x 20 tile of a 3x3x3 convolution needs 22 broadcasts and 3 loads for its 60
+// FMAs, so that two FMAs a cycle are not held up by two loads a cycle.
+#pragma once
+
+#include "kernels/common/channel_blocks.h"
+#include "kernels/common/simd.h"
+
+namespace vg::kernels::cpu::VG_ISA {
+
+/// Input channels that are summed for all taps before the next ones: one cache line of a voxel.
+inline constexpr int64_t channel_block = 16;
+
+/// Accumulators of a tile: with the weights of three taps and a broadcast they fit into 32 (AVX-512) or 16
+/// registers.
+inline constexpr int tile_vectors = lanes == 16 ? 20 : 10;
+
+/// The taps along D and H of which a tile takes part: offsets of their rows in the input, and numbers
+/// kd * k + kh.
+struct RowTaps {
+  int count = 0;
+  int64_t offset[9];
+  int64_t number[9];
+  VG_INLINE void add(int64_t row_offset, int64_t tap_number) {
+    offset[count] = row_offset;
+    number[count++] = tap_number;
+  }
+};
+
+/// Memory that a tile asks for while it computes, for the tiles of the next plane.
+struct Prefetch {
+  const float* data = nullptr;
+  int64_t step = 0;  ///< floats between the addresses
+  int64_t count = 0;
+};
+
+struct TileArguments {
+  const float* x;  ///< first input of the tile, at tap offset 0
+  int64_t x_stride_w, x_stride_row;
+  int64_t channels;  ///< of the input
+  const RowTaps* taps;
+  const float* weights;  ///< of this block of output channels, see pack_weights
+  int64_t all_taps;      ///< k * k: rows of taps in `weights`
+  const float* bias;     ///< `lanes` floats
+  float* y;
+  int64_t y_stride_w, y_stride_row;
+  int64_t out_channels;  ///< of this block, at most `lanes`
+  Prefetch prefetch;
+};
+
+/// Calls body(block) with the block of `channels` channels.
+template <class Body>
+VG_INLINE void with_block(int64_t channels, const Body& body) {
+  if (channels == lanes) {
+    body(FullBlock{});
+  } else {
+    body(PartialBlock{channels});
+  }
+}
+
+/// Calls body(x, weights, channels) for each block of input channels and each row of taps.
+template <int K, class Body>
+VG_INLINE void for_each_row_of_taps(const TileArguments& a, const Body& body) {
+  const int64_t calls = a.taps->count * ((a.channels + channel_block - 1) / channel_block);
+  const int64_t lines = calls == 0 ? 0 : (a.prefetch.count + calls - 1) / calls;
+  const float* ahead = a.prefetch.data;
+  for (int64_t first = 0; first < a.channels; first += channel_block) {
+    const int64_t left = a.channels - first, channels = left < channel_block ? left : channel_block;
+    const float* const weights = a.weights + first * a.all_taps * K * lanes;
+    for (int t = 0; t < a.taps->count; ++t) {
+      for (int64_t i = 0; i < lines; ++i, ahead += a.prefetch.step) __builtin_prefetch(ahead);
+      body(a.x + a.taps->offset[t] + first, weights + a.taps->number[t] * channels * K * lanes, channels);
+    }
+  }
+}
+
+/// y = bias + the sum over taps and channels of x at output * Stride + tap.
+template <int K, int Stride, int Rows, int Width>
+__attribute__((noinline)) void correlation_tile(const TileArguments& a) {
+  constexpr int inputs = Stride * (Width - 1) + K;
+  Vec sum[Rows][Width];
+  const Vec bias = load(a.bias);
+#pragma GCC unroll 32
+  for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 32
+    for (int j = 0; j < Width; ++j) sum[r][j] = bias;
+  }
+  for_each_row_of_taps<K>(a, [&](const float* x, const float* weights, int64_t channels) {
+#pragma GCC unroll 1
+    for (int64_t c = 0; c < channels; ++c, ++x, weights += K * lanes) {
+      Vec w[K];
+#pragma GCC unroll 3
+      for (int k = 0; k < K; ++k) w[k] = load(weights + k * lanes);
+#pragma GCC unroll 32
+      for (int r = 0; r < Rows; ++r) {
+        const float* p = x + r * a.x_stride_row;
+#pragma GCC unroll 64
+        for (int j = 0; j < inputs; ++j, p += a.x_stride_w) {
+          const Vec v = broadcast(*p);
+#pragma GCC unroll 3
+          for (int k = K - 1; k >= 0; --k) {
+            const int shifted = j - k;
+            if (shifted >= 0 && shifted % Stride == 0 && shifted / Stride < Width)
+              sum[r][shifted / Stride] += w[k] * v;
+          }
+        }
+      }
+    }
+  });
+  with_block(a.out_channels, [&](const auto& block) {
+#pragma GCC unroll 32
+    for (int r = 0; r < Rows; ++r) {
+      float* p = a.y + r * a.y_stride_row;
+#pragma GCC unroll 32
+      for (int j = 0; j < Width; ++j, p += a.y_stride_w) block.store(p, sum[r][j]);
+    }
+  });
+}
+
+/// Where the outputs of a transposed tile go: only [first, last) of its 2 * Width outputs exist.
+struct TransposedRange {
+  int64_t first, last;
+};
+
+/// A row of a transposed convolution with stride 2: Width inputs, and for a kernel of 3 one more, give the
+/// even and the odd outputs of 2 * Width positions. Along W, output 2j takes tap 1 of input j; output 2j + 1
+/// takes tap 2 of input j and tap 0 of input j + 1. For a kernel of 2 they are taps 0 and 1 of input j.
+template <int K, int Width>
+__attribute__((noinline)) void transposed_tile(const TileArguments& a, const TransposedRange& range) {
+  constexpr int inputs = K == 3 ? Width + 1 : Width;
+  Vec even[Width], odd[Width];
+  const Vec bias = load(a.bias);
+#pragma GCC unroll 32
+  for (int j = 0; j < Width; ++j) even[j] = odd[j] = bias;
+  for_each_row_of_taps<K>(a, [&](const float* x, const float* weights, int64_t channels) {
+#pragma GCC unroll 1
+    for (int64_t c = 0; c < channels; ++c, ++x, weights += K * lanes) {
+      Vec w[K];
+#pragma GCC unroll 3
+      for (int k = 0; k < K; ++k) w[k] = load(weights + k * lanes);
+      const float* p = x;
+#pragma GCC unroll 32
+      for (int j = 0; j < inputs; ++j, p += a.x_stride_w) {
+        const Vec v = broadcast(*p);
+        if (K == 3 && j > 0) odd[j - 1] += w[0] * v;
+        if (j < Width) even[j] += w[K - 2] * v;
+        if (j < Width) odd[j] += w[K - 1] * v;
+      }
+    }
+  });
+  with_block(a.out_channels, [&](const auto& block) {
+    float* p = a.y;
+    if (range.first == 0 && range.last == 2 * Width) {
+#pragma GCC unroll 32
+      for (int j = 0; j < Width; ++j, p += 2 * a.y_stride_w) {
+        block.store(p, even[j]);
+        block.store(p + a.y_stride_w, odd[j]);
+      }
+    } else {
+#pragma GCC unroll 32
+      for (int j = 0; j < Width; ++j, p += 2 * a.y_stride_w) {
+        if (2 * j >= range.first && 2 * j < range.last) block.store(p, even[j]);
+        if (2 * j + 1 >= range.first && 2 * j + 1 < range.last) block.store(p + a.y_stride_w, odd[j]);
+      }
+    }
+  });
+}
+
+struct GradientArguments {
+  const float* x;   ///< first input of the first row
+  const float* dy;  ///< first gradient of the first row
+  int64_t x_stride_w, x_stride_row, x_width;
+  int64_t dy_stride_w, dy_stride_row, dy_width;
+  int64_t out_channels;  ///< of this block, at most `lanes`
+  int64_t rows;
+  float* sums;         ///< [K][input channels][lanes]
+  int64_t sum_stride;  ///< between the taps in `sums`
+};
+
+/// Input channels of a gradient tile: three taps, three vectors of dy and a broadcast are 28 of 32 or 16 of
+/// 16 registers; a single tap needs eight sums to hide the latency of the FMAs.
+template <int K>
+inline constexpr int gradient_channels = lanes == 16 || K == 1 ? 8 : 4;
+
+/// sums[k][i] += sum over rows and positions j of dy[j] * x[Stride * j - Padding + k][i], for Channels inputs
+/// i. The sum over the rows is taken in registers and then added: sums grow in two levels. Positions outside
+/// of the row are left out, so that x needs no halo.
+template <int K, int Stride, int Padding, int Channels, class Block>
+__attribute__((noinline)) void gradient_tile(const GradientArguments& a, const Block& block) {
+  Vec sum[K][Channels];
+#pragma GCC unroll 3
+  for (int k = 0; k < K; ++k) {
+#pragma GCC unroll 16
+    for (int c = 0; c < Channels; ++c) sum[k][c] = Vec{};
+  }
+  for (int64_t r = 0; r < a.rows; ++r) {
+    const float *x = a.x + r * a.x_stride_row, *dy = a.dy + r * a.dy_stride_row;
+    if constexpr (Stride == 1 && K == 3) {
+      // Input q meets dy[q + Padding - k] at tap k: a window that slides over dy.
+      Vec window[3] = {};
+      if constexpr (Padding == 1) window[0] = block.load(dy);
+      dy += Padding * a.dy_stride_w;
+      const auto step = [&](Vec next) __attribute__((always_inline)) {
+        window[2] = window[1], window[1] = window[0], window[0] = next;
+#pragma GCC unroll 16
+        for (int c = 0; c < Channels; ++c) {
+          const Vec v = broadcast(x[c]);
+          sum[0][c] += window[0] * v;
+          sum[1][c] += window[1] * v;
+          sum[2][c] += window[2] * v;
+        }
+        x += a.x_stride_w;
+      };
+      const int64_t inside = a.dy_width - Padding;
+#pragma GCC unroll 1
+      for (int64_t q = 0; q < inside; ++q, dy += a.dy_stride_w) step(block.load(dy));
+#pragma GCC unroll 1
+      for (int64_t q = inside; q < a.x_width; ++q) step(Vec{});
+    } else {
+      // For a stride of 2 and a kernel of 3, tap 2 of one output and tap 0 of the next meet the same input.
+      Vec previous{};
+      x -= Padding * a.x_stride_w;
+#pragma GCC unroll 1
+      for (int64_t j = 0; j < a.dy_width; ++j, dy += a.dy_stride_w) {
+        const Vec current = block.load(dy);
+        if (Padding == 0 || j > 0) {
+#pragma GCC unroll 16
+          for (int c = 0; c < Channels; ++c) {
+            const Vec v = broadcast(x[c]);
+            sum[0][c] += current * v;
+            if constexpr (K == 3) sum[2][c] += previous * v;
+          }
+        }
+        if constexpr (K > 1) {
+#pragma GCC unroll 16
+          for (int c = 0; c < Channels; ++c) sum[1][c] += current * broadcast(x[a.x_stride_w + c]);
+        }
+        previous = current;
+        x += Stride * a.x_stride_w;
+      }
+      if (K == 3 && Stride * a.dy_width - Padding < a.x_width) {
+#pragma GCC unroll 16
+        for (int c = 0; c < Channels; ++c) sum[K - 1][c] += previous * broadcast(x[c]);
+      }
+    }
+  }
+#pragma GCC unroll 3
+  for (int k = 0; k < K; ++k) {
+    float* const p = a.sums + k * a.sum_stride;
+#pragma GCC unroll 16
+    for (int c = 0; c < Channels; ++c) store(p + c * lanes, load(p + c * lanes) + sum[k][c]);
+  }
+}
+
+}  // namespace vg::kernels::cpu::VG_ISA

@@ -1,0 +1,121 @@
+// The transpose of a correlation with stride 2, in gather form: every output collects the inputs that reach
+// it.
+#include "kernels/conv3d/conv3d_passes_cpu.h"
+#include "kernels/conv3d/conv3d_schedule_cpu.h"
+#include "kernels/conv3d/conv3d_tile_cpu.h"
+
+namespace vg::kernels::cpu::VG_ISA {
+
+namespace {
+
+struct Tile {
+  int width;  // inputs
+  void (*run)(const TileArguments&, const TransposedRange&);
+};
+
+template <int K, int Width>
+constexpr Tile tile() {
+  if constexpr (2 * Width <= tile_vectors) {
+    return {Width, transposed_tile<K, Width>};
+  } else {
+    return {0, nullptr};
+  }
+}
+
+template <int K>
+inline constexpr Tile tiles[] = {tile<K, 10>(), tile<K, 9>(), tile<K, 8>(), tile<K, 7>(), tile<K, 6>(),
+                                 tile<K, 5>(),  tile<K, 4>(), tile<K, 3>(), tile<K, 2>(), tile<K, 1>()};
+
+// The tile that covers `width` inputs in the fewest FMAs, the widest of those.
+template <int K>
+const Tile& choose_tile(int64_t width) {
+  const Tile* best = nullptr;
+  int64_t best_cost = 0;
+  for (const Tile& t : tiles<K>) {
+    if (t.run == nullptr || t.width > width) continue;
+    const int64_t busy = t.width > 4 ? t.width : 4;  // fewer sums wait for the latency of their FMAs
+    const int64_t cost = (width + t.width - 1) / t.width * (busy + 1);
+    if (best == nullptr || cost < best_cost) best = &t, best_cost = cost;
+  }
+  return *best;
+}
+
+// One axis. Output z counts as u = z + shift, so that pair j = u / 2 holds the outputs that take tap 1 of
+// input j - shift (even) and taps 2 and 0 of inputs j - shift and j - shift + 1 (odd) of a kernel of 3, or
+// taps 0 and 1 of input j of a kernel of 2.
+struct AxisTaps {
+  int count = 0;
+  int64_t input[2];
+  int tap[2];
+  void add(int64_t index, int tap_index, int64_t extent) {
+    if (index < 0 || index >= extent) return;
+    input[count] = index;
+    tap[count++] = tap_index;
+  }
+};
+
+template <int K>
+AxisTaps axis_taps(int64_t output, int64_t shift, int64_t extent) {
+  AxisTaps taps;
+  const int64_t u = output + shift, input = u / 2 - shift;
+  if constexpr (K == 2) {
+    taps.add(input, static_cast<int>(u % 2), extent);
+  } else if (u % 2 == 0) {
+    taps.add(input, 1, extent);
+  } else {
+    taps.add(input, 2, extent);
+    taps.add(input + 1, 0, extent);
+  }
+  return taps;
+}
+
+template <int K>
+void run_transposed(View<float> y, View<const float> x, const Weights& weights, const float* bias,
+                    int padding, const Exec& exec) {
+  WorkspaceScope scope(*exec.workspace);
+  const int64_t shift = K == 3 ? 1 - padding : 0, pairs = (y.w - 1 + shift) / 2 + 1;
+  const View<const float> padded = with_halo(x, K == 3 ? 1 + static_cast<int>(shift) : 0, scope);
+  const float* const packed = pack_weights(weights, scope);
+  const float* const packed_bias = pack_bias(bias, y.c, scope);
+  const Tile& tile = choose_tile<K>(pairs);
+  const Schedule schedule(y, x, weights.out_blocks(), weights.out_blocks() * weights.block_floats(), 2, 1);
+  schedule.run([&](const WorkItem& item) {
+    const AxisTaps depth = axis_taps<K>(item.d, shift, x.d);
+    for (int64_t block = item.first_block; block < item.last_block; ++block) {
+      for (int64_t h = item.first_row; h < item.last_row; ++h) {
+        const AxisTaps height = axis_taps<K>(h, shift, x.h);
+        RowTaps taps;
+        for (int i = 0; i < depth.count; ++i) {
+          for (int j = 0; j < height.count; ++j) {
+            taps.add(depth.input[i] * padded.stride_d + height.input[j] * padded.stride_h,
+                     depth.tap[i] * K + height.tap[j]);
+          }
+        }
+        TileArguments a{};
+        a.x_stride_w = padded.stride_w, a.channels = x.c;
+        a.taps = &taps, a.weights = packed + block * weights.block_floats(), a.all_taps = K * K;
+        a.bias = packed_bias + block * lanes;
+        a.y_stride_w = y.stride_w;
+        a.out_channels = y.c - block * lanes < lanes ? y.c - block * lanes : lanes;
+        for (int64_t pair = 0; pair < pairs; pair += tile.width) {
+          const int64_t first = pair + tile.width <= pairs ? pair : pairs - tile.width;
+          const int64_t output = 2 * first - shift;
+          a.x = padded.at(item.n, 0, 0, first - shift);
+          a.y = y.at(item.n, item.d, h, output) + block * lanes;
+          const int64_t left = y.w - output;
+          tile.run(a, {output < 0 ? -output : 0, left < 2 * tile.width ? left : 2 * tile.width});
+        }
+      }
+    }
+  });
+}
+
+}  // namespace
+
+void correlate_transposed(View<float> y, View<const float> x, const Weights& weights, const float* bias,
+                          int padding, const Exec& exec) {
+  if (weights.kernel_size == 2) return run_transposed<2>(y, x, weights, bias, padding, exec);
+  run_transposed<3>(y, x, weights, bias, padding, exec);
+}
+
+}  // namespace vg::kernels::cpu::VG_ISA
