@@ -27,7 +27,7 @@ void prelu_backward(View<float> dx, float* dslope, View<const float> dy, View<co
                     const float* slope, int64_t slope_count, Workspace& workspace) {
   WorkspaceScope scope(workspace);
   double* const sums = scope.allocate<double>(static_cast<size_t>(x.c));
-  sum_rows(sums, 1, x.rows(), 1, x.c, workspace, [&](int64_t row, double* row_sums) {
+  sum_rows(sums, 1, x.rows(), x.c, 0, workspace, [&](int64_t row, double* row_sums, float*) {
     for_each_strip(x.w, [&](int64_t begin, int64_t count) {
       for_each_block(x.c, [&](auto block, int64_t c) {
         const Vec a = load_slopes(block, slope, slope_count, c);

@@ -35,11 +35,14 @@ VG_INLINE void for_each_block(int64_t channels, const Body& body) {
   if (c < channels) body(PartialBlock{channels - c}, c);
 }
 
-/// Calls body(first voxel, voxels) for the strips of a row.
+/// Calls body(first voxel, voxels) for the strips of a row, of equal length as far as that goes.
 template <class Body>
 VG_INLINE void for_each_strip(int64_t width, const Body& body) {
-  for (int64_t w = 0; w < width; w += strip_voxels)
-    body(w, w + strip_voxels < width ? strip_voxels : width - w);
+  const int64_t strips = (width + strip_voxels - 1) / strip_voxels;
+  for (int64_t i = 0; i < strips; ++i) {
+    const int64_t first = piece_begin(width, strips, i);
+    body(first, piece_begin(width, strips, i + 1) - first);
+  }
 }
 
 /// The lanes of a Vec in double.
@@ -76,29 +79,74 @@ VG_INLINE void add_to(double* sums, Vec v, const Block& block) {
   add_to(sums, widen(v), block);
 }
 
-/// Sums over the rows of each group, `results` arrays of `stride` doubles at once:
-/// sums[group][result][stride] is overwritten. Group k is rows [k * rows, (k + 1) * rows). body(row, double*
-/// sums) adds its row into sums[result * stride + i]. The order of additions depends on the shape alone.
+/// Adds the sums of x and x^2 along a strip of `count` voxels at p. They are taken in float of x - k, k the
+/// strip's first value, and moved to the origin in double: no cancellation unless |mean| exceeds the
+/// deviation by more than doubles can tell.
+template <class Block>
+VG_INLINE void add_moments(double* sums, double* squares, const float* p, int64_t count, int64_t stride,
+                           const Block& block) {
+  const Vec first = block.load(p);
+  Vec sum[2] = {}, square[2] = {};
+  int64_t i = 0;
+  for (; i + 2 <= count; i += 2, p += 2 * stride) {
+    for (int part = 0; part < 2; ++part) {
+      const Vec v = block.load(p + part * stride) - first;
+      sum[part] += v;
+      square[part] += v * v;
+    }
+  }
+  if (i < count) {
+    const Vec v = block.load(p) - first;
+    sum[0] += v;
+    square[0] += v * v;
+  }
+  const VecDouble k = widen(first);
+  VecDouble s = widen(sum[0] + sum[1]), q = widen(square[0] + square[1]);
+  const double n = static_cast<double>(count);
+  for (int half = 0; half < 2; ++half) {
+    q.half[half] += k.half[half] * (2.0 * s.half[half] + n * k.half[half]);
+    s.half[half] += n * k.half[half];
+  }
+  add_to(sums, s, block);
+  add_to(squares, q, block);
+}
+
+/// Mean and biased variance from such sums; NaN stays NaN.
+VG_INLINE void finish_moments(float* mean, float* variance, double sum, double square, double count) {
+  const double m = sum / count, v = square / count - m * m;
+  *mean = static_cast<float>(m);
+  *variance = static_cast<float>(v < 0 ? 0 : v);
+}
+
+/// Sums over the rows of each group, `length` of them at once: sums[group][length] is overwritten. Group k is
+/// rows [k * rows, (k + 1) * rows). body(row, double* sums, float* scratch) adds its row into sums[length];
+/// `scratch` has `scratch_length` floats. The order of additions depends on the shape alone.
 template <class Body>
-inline void sum_rows(double* sums, int64_t groups, int64_t rows, int64_t results, int64_t stride,
+inline void sum_rows(double* sums, int64_t groups, int64_t rows, int64_t length, int64_t scratch_length,
                      Workspace& workspace, const Body& body) {
   WorkspaceScope scope(workspace);
-  const int64_t pieces = reduction_pieces(rows, 4), length = results * stride;
+  const int64_t pieces = reduction_pieces(rows, 4);
   double* const partials = scope.allocate<double>(static_cast<size_t>(groups * pieces * length));
+  float* const scratch = scope.allocate<float>(static_cast<size_t>(groups * pieces * scratch_length));
   parallel_for(groups * pieces, 1, [&](int64_t i) {
     double* const mine = partials + i * length;
     std::memset(mine, 0, static_cast<size_t>(length) * sizeof(double));
     const int64_t group = i / pieces, piece = i % pieces;
     for (int64_t row = piece_begin(rows, pieces, piece); row < piece_begin(rows, pieces, piece + 1); ++row)
-      body(group * rows + row, mine);
+      body(group * rows + row, mine, scratch + i * scratch_length);
   });
-  for (int64_t group = 0; group < groups; ++group) {
-    for (int64_t i = 0; i < length; ++i) {
-      double sum = 0;
-      for (int64_t piece = 0; piece < pieces; ++piece) sum += partials[(group * pieces + piece) * length + i];
-      sums[group * length + i] = sum;
+  constexpr int64_t run = 1024;
+  const int64_t runs = (length + run - 1) / run;
+  parallel_for(groups * runs, 1, [&](int64_t job) {
+    const int64_t group = job / runs, begin = job % runs * run,
+                  end = begin + run < length ? begin + run : length;
+    double* const out = sums + group * length;
+    for (int64_t i = begin; i < end; ++i) out[i] = 0;
+    for (int64_t piece = 0; piece < pieces; ++piece) {
+      const double* const part = partials + (group * pieces + piece) * length;
+      for (int64_t i = begin; i < end; ++i) out[i] += part[i];
     }
-  }
+  });
 }
 
 }  // namespace vg::kernels::cpu::VG_ISA

@@ -92,11 +92,19 @@ VG_INLINE Vec max(Vec a, Vec b) {
 VG_INLINE Vec min(Vec a, Vec b) {
   return a < b ? a : b;
 }
-/// The lanes added in a fixed order.
+/// The lanes added in a fixed order, as a tree.
 VG_INLINE float horizontal_sum(Vec v) {
-  float sum = 0;
-  for (int i = 0; i < lanes; ++i) sum += v[i];
-  return sum;
+#if defined(VG_ISA_avx512)
+  const auto eight = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
+                     __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+  const auto four =
+      __builtin_shufflevector(eight, eight, 0, 1, 2, 3) + __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
+#elif defined(VG_ISA_avx2)
+  const auto four = __builtin_shufflevector(v, v, 0, 1, 2, 3) + __builtin_shufflevector(v, v, 4, 5, 6, 7);
+#else
+  const Vec four = v;
+#endif
+  return (four[0] + four[2]) + (four[1] + four[3]);
 }
 /// Exchanges the off-diagonal blocks of `Size` lanes of two rows of a matrix that is being transposed.
 template <int Size, size_t... Lane>

@@ -55,37 +55,6 @@ VG_INLINE int64_t group_offset(const View<const float>& x, const Norm3dParams& p
   return params.per_instance ? row / (x.d * x.h) * x.c : 0;
 }
 
-// Sums of x and x^2 along a strip, which are taken in float of x - k, k the strip's first value, and moved to
-// the origin in double: no cancellation unless |mean| exceeds the deviation by more than doubles can tell.
-template <class Block>
-VG_INLINE void add_moments(double* sums, double* squares, const float* p, int64_t count, int64_t stride,
-                           const Block& block) {
-  const Vec first = block.load(p);
-  Vec sum[2] = {}, square[2] = {};
-  int64_t i = 0;
-  for (; i + 2 <= count; i += 2, p += 2 * stride) {
-    for (int part = 0; part < 2; ++part) {
-      const Vec v = block.load(p + part * stride) - first;
-      sum[part] += v;
-      square[part] += v * v;
-    }
-  }
-  if (i < count) {
-    const Vec v = block.load(p) - first;
-    sum[0] += v;
-    square[0] += v * v;
-  }
-  const VecDouble k = widen(first);
-  VecDouble s = widen(sum[0] + sum[1]), q = widen(square[0] + square[1]);
-  const double n = static_cast<double>(count);
-  for (int half = 0; half < 2; ++half) {
-    q.half[half] += k.half[half] * (2.0 * s.half[half] + n * k.half[half]);
-    s.half[half] += n * k.half[half];
-  }
-  add_to(sums, s, block);
-  add_to(squares, q, block);
-}
-
 // Sums that backward needs, [3][channels] per group: of dv = dy * act', of dv * xhat, and of dy * min(v, 0),
 // which is the slope's gradient.
 constexpr int64_t backward_sums = 3;
@@ -94,8 +63,8 @@ template <class Act>
 void sum_gradients(double* sums, const View<const float>& dy, const View<const float>& x, const Parameters& p,
                    const Norm3dParams& params, Workspace& workspace) {
   const int64_t groups = params.per_instance ? x.n : 1;
-  sum_rows(sums, groups, x.rows() / groups, backward_sums, x.c, workspace,
-           [&](int64_t row, double* row_sums) {
+  sum_rows(sums, groups, x.rows() / groups, backward_sums * x.c, 0, workspace,
+           [&](int64_t row, double* row_sums, float*) {
              const int64_t offset = group_offset(x, params, row);
              for_each_strip(x.w, [&](int64_t begin, int64_t count) {
                for_each_block(x.c, [&](auto block, int64_t c) {
@@ -167,19 +136,20 @@ void norm3d_statistics(float* mean, float* variance, View<const float> x, const 
   WorkspaceScope scope(*exec.workspace);
   const int64_t groups = params.per_instance ? x.n : 1;
   double* const sums = scope.allocate<double>(static_cast<size_t>(groups * 2 * x.c));
-  sum_rows(sums, groups, x.rows() / groups, 2, x.c, *exec.workspace, [&](int64_t row, double* row_sums) {
-    for_each_strip(x.w, [&](int64_t begin, int64_t count) {
-      for_each_block(x.c, [&](auto block, int64_t c) {
-        add_moments(row_sums + c, row_sums + x.c + c, pointer(x, row, begin) + c, count, x.stride_w, block);
-      });
-    });
-  });
+  sum_rows(sums, groups, x.rows() / groups, 2 * x.c, 0, *exec.workspace,
+           [&](int64_t row, double* row_sums, float*) {
+             for_each_strip(x.w, [&](int64_t begin, int64_t count) {
+               for_each_block(x.c, [&](auto block, int64_t c) {
+                 add_moments(row_sums + c, row_sums + x.c + c, pointer(x, row, begin) + c, count, x.stride_w,
+                             block);
+               });
+             });
+           });
   const double count = static_cast<double>(x.voxels() / groups);
   for (int64_t group = 0; group < groups; ++group) {
     for (int64_t c = 0; c < x.c; ++c) {
-      const double m = sums[2 * group * x.c + c] / count, v = sums[(2 * group + 1) * x.c + c] / count - m * m;
-      mean[group * x.c + c] = static_cast<float>(m);
-      variance[group * x.c + c] = static_cast<float>(v < 0 ? 0 : v);  // NaN stays
+      finish_moments(mean + group * x.c + c, variance + group * x.c + c, sums[2 * group * x.c + c],
+                     sums[(2 * group + 1) * x.c + c], count);
     }
   }
 }
