@@ -1,0 +1,55 @@
+#include "kernels/attention_gate/attention_gate.h"
+
+#include "kernels/attention_gate/attention_gate_impl.h"
+#include "kernels/common/check_shape.h"
+
+namespace vg::kernels {
+
+namespace {
+
+void require_valid(const char* function, const View<const float>& psi, const View<const float>& g,
+                   const View<const float>& x, const AttentionGateWeights& w, const AttentionGateParams& p) {
+  require(g.same_voxels(x) && psi.same_voxels(x), function,
+          ": g, x and psi must have the same voxels; found [", g.n, ',', g.d, ',', g.h, ',', g.w, "], [", x.n,
+          ',', x.d, ',', x.h, ',', x.w, "] and [", psi.n, ',', psi.d, ',', psi.h, ',', psi.w, ']');
+  require(x.voxels() > 0, function, ": x is empty, expected at least one voxel");
+  require(g.c == p.gate_channels && x.c == p.skip_channels && psi.c == 1, function, ": g, x and psi have ",
+          g.c, ", ", x.c, " and ", psi.c, " channels, expected ", p.gate_channels, ", ", p.skip_channels,
+          " and 1");
+  require(p.intermediate_channels > 0, function, ": intermediate_channels is ", p.intermediate_channels,
+          ", expected at least 1");
+  for (const float* weight : {w.weight_g, w.bias_g, w.gamma_g, w.beta_g, w.weight_x, w.bias_x, w.gamma_x,
+                              w.beta_x, w.weight_psi, w.bias_psi, w.gamma_psi, w.beta_psi}) {
+    require(weight != nullptr, function, ": a weight is null");
+  }
+}
+
+}  // namespace
+
+void attention_gate_forward(View<float> y, View<float> psi, const AttentionGateStatistics& statistics,
+                            View<const float> g, View<const float> x, const AttentionGateWeights& weights,
+                            const AttentionGateParams& params, const Exec& exec) {
+  require_valid("attention_gate_forward", psi, g, x, weights, params);
+  require_same_shape("attention_gate_forward", y, x);
+  VG_DISPATCH(exec, attention_gate_forward, y, psi, statistics, g, x, weights, params, exec);
+}
+
+void attention_gate_backward(View<float> dg, View<float> dx, const AttentionGateGradients& gradients,
+                             View<const float> dy, View<const float> psi,
+                             const AttentionGateStatistics& statistics, View<const float> g,
+                             View<const float> x, const AttentionGateWeights& weights,
+                             const AttentionGateParams& params, const Exec& exec) {
+  require_valid("attention_gate_backward", psi, g, x, weights, params);
+  require_same_shape("attention_gate_backward", dg, g);
+  require_same_shape("attention_gate_backward", dx, x);
+  require_same_shape("attention_gate_backward", dy, x);
+  const AttentionGateGradients& d = gradients;
+  for (const float* gradient : {d.weight_g, d.bias_g, d.gamma_g, d.beta_g, d.weight_x, d.bias_x, d.gamma_x,
+                                d.beta_x, d.weight_psi, d.bias_psi, d.gamma_psi, d.beta_psi}) {
+    require(gradient != nullptr, "attention_gate_backward: a gradient is null");
+  }
+  VG_DISPATCH(exec, attention_gate_backward, dg, dx, gradients, dy, psi, statistics, g, x, weights, params,
+              exec);
+}
+
+}  // namespace vg::kernels

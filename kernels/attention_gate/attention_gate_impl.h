@@ -1,0 +1,18 @@
+#pragma once
+
+#include "kernels/attention_gate/attention_gate.h"
+#include "kernels/common/dispatch.h"
+
+namespace vg::kernels {
+
+VG_DECLARE_IMPLEMENTATIONS(
+    void attention_gate_forward(View<float> y, View<float> psi, const AttentionGateStatistics& statistics,
+                                View<const float> g, View<const float> x, const AttentionGateWeights& weights,
+                                const AttentionGateParams& params, const Exec& exec);
+    void attention_gate_backward(View<float> dg, View<float> dx, const AttentionGateGradients& gradients,
+                                 View<const float> dy, View<const float> psi,
+                                 const AttentionGateStatistics& statistics, View<const float> g,
+                                 View<const float> x, const AttentionGateWeights& weights,
+                                 const AttentionGateParams& params, const Exec& exec);)
+
+}  // namespace vg::kernels
