@@ -48,6 +48,15 @@ TEST_P(ElementwiseLayerTest, SharedGradientsStayApart) {
   const Tensor a = random_activation(shape, 1, device()), b = random_activation(shape, 2, device());
   check_gradients([](const auto& in) { return add(scale(in[0], 2), scale(in[1], 3)); }, {a, b}, few);
   check_gradients([](const auto& in) { return add(add(in[0], scale(in[1], 3)), in[1]); }, {a, b}, few);
+  // A second gradient arrives at an input of the inner sum while its other input still shares the first.
+  for (const bool swap : {false, true}) {
+    check_gradients(
+        [swap](const auto& in) {
+          const Tensor x = scale(in[0], 2), y = scale(in[1], 3), sum = add(x, y), other = scale(x, 5);
+          return swap ? add(other, sum) : add(sum, other);
+        },
+        {a, b}, few);
+  }
   weighted_sum(add(a, b), std::vector<float>(static_cast<size_t>(product(shape)), 1)).backward();
   a.grad().fill(0);
   EXPECT_NE(b.grad().values()[0], 0);

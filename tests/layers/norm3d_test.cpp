@@ -70,6 +70,8 @@ TEST_P(Norm3dLayerTest, GradientsOfInstanceNorm) {
   check_gradients([](const auto& t) { return instance_norm(t[0], t[1], t[2]); }, {in.x, in.weight, in.bias},
                   few);
   check_gradients([](const auto& t) { return instance_norm(t[0], {}, {}); }, {in.x}, few);
+  // A moved-in input is kept for backward, not overwritten.
+  check_gradients([](const auto& t) { return instance_norm(scale(t[0], 2), {}, {}); }, {in.x}, few);
   // Frozen parameters: the others' gradients are as before.
   check_gradients([](const auto& t) { return instance_norm(t[0], t[1], t[2]); },
                   {in.x, in.weight.detach(), in.bias}, few);
