@@ -133,11 +133,11 @@ class Adam final : public Optimizer {
                          slot->parameter.elements()});
     }
     kernels::AdamParams params;
-    params.learning_rate = static_cast<float>(learning_rate);
-    params.beta1 = static_cast<float>(options_.beta1);
-    params.beta2 = static_cast<float>(options_.beta2);
-    params.eps = static_cast<float>(options_.eps);
-    params.weight_decay = static_cast<float>(weight_decay);
+    params.learning_rate = learning_rate;
+    params.beta1 = options_.beta1;
+    params.beta2 = options_.beta2;
+    params.eps = options_.eps;
+    params.weight_decay = weight_decay;
     params.decoupled_weight_decay = options_.decoupled_weight_decay;
     params.step = steps();
     kernels::adam_step(tensors, gradient_scale, params, exec_of(slots.front()->parameter));
@@ -167,10 +167,10 @@ class Sgd final : public Optimizer {
                          slot->parameter.elements()});
     }
     kernels::SgdParams params;
-    params.learning_rate = static_cast<float>(learning_rate);
-    params.momentum = static_cast<float>(options_.momentum);
+    params.learning_rate = learning_rate;
+    params.momentum = options_.momentum;
     params.nesterov = options_.nesterov;
-    params.weight_decay = static_cast<float>(weight_decay);
+    params.weight_decay = weight_decay;
     params.first_step = steps() == 1;
     kernels::sgd_step(tensors, gradient_scale, params, exec_of(slots.front()->parameter));
   }
