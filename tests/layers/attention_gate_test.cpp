@@ -78,7 +78,7 @@ TEST_P(AttentionGateLayerTest, GradientsOfInputs) {
 TEST_P(AttentionGateLayerTest, WhatIsFrozenGetsNoGradientAndChangesNoOther) {
   std::vector<float> gradients[2];
   for (const bool freeze : {false, true}) {
-    const auto branch = [&, seed = 10u](int64_t in, int64_t out) mutable {
+    auto branch = [&, seed = 10u](int64_t in, int64_t out) mutable {
       seed += 10;
       return AttentionGateBranch{
           random_parameter({out, in, 1, 1, 1}, seed, device()), random_parameter({out}, seed + 1, device()),
