@@ -355,6 +355,31 @@ TEST_F(NiftiBadInput, bytes_after_the_voxels) {
   expect_read(write("a.nii", file_bytes(sound_header()) + "junk"), {"4 bytes after the voxel data"});
 }
 
+/// Whatever bytes of a header are damaged, the file is read or refused with a DataError; nothing else
+/// happens.
+TEST_F(NiftiBadInput, random_damage) {
+  uint32_t state = 7;
+  const auto next = [&](uint32_t below) { return (state = state * 1664525u + 1013904223u) / 65536 % below; };
+  const std::string first = file_bytes(sound_header()), second = file_bytes(sound_header2());
+  int refused = 0;
+  for (int trial = 0; trial < 1500; ++trial) {
+    std::string bytes = trial % 2 == 0 ? first : second;
+    for (uint32_t damage = 1 + next(4); damage > 0; --damage)
+      bytes[next(static_cast<uint32_t>(bytes.size()))] = static_cast<char>(next(256));
+    if (trial % 3 == 0) bytes = gzip(bytes);
+    if (trial % 5 == 0) bytes[next(static_cast<uint32_t>(bytes.size()))] ^= static_cast<char>(1 << next(8));
+    const fs::path file = write("a.nii", bytes);
+    try {
+      read_label_map(file, warn());
+    } catch (const DataError& error) {
+      ++refused;
+      expect_one_line(error.what(), file, {"found", "expected", "; "});
+    }
+  }
+  EXPECT_GT(refused, 100);
+  EXPECT_LT(refused, 1400);
+}
+
 // ---- Writing. ----
 
 TEST_F(NiftiBadInput, a_failed_write_leaves_nothing_behind_and_the_old_file_as_it_was) {
