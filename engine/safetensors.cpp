@@ -29,6 +29,7 @@ constexpr uint64_t longest_header = uint64_t{100} << 20;  // the format's own li
 }
 
 uint32_t add_to_crc(uint32_t crc, const void* data, size_t bytes) {
+  if (bytes == 0) return crc;  // zlib takes a null pointer as a wish to start anew
   return static_cast<uint32_t>(crc32_z(crc, static_cast<const Bytef*>(data), bytes));
 }
 
