@@ -140,23 +140,16 @@ __device__ void for_each_tile(const Gate& gate, const Body& body) {
   for (int64_t i = begin; i < end; ++i) body(load_tile(gate, i, shared), i == begin);
 }
 
-// partials[piece][2 * intermediate][2]: sums of the convolutions and their squares, taken in float of the
-// difference from the tile's first value and moved to the origin in double.
+// partials[piece][2 * intermediate][2]: sums of the convolutions and of their squares.
 __global__ void branch_moments_kernel(Gate gate, double* partials) {
   const int width = 2 * gate.intermediate;
   double* const mine = partials + int64_t{blockIdx.x} * width * 2;
   for_each_tile(gate, [&](const Tile& tile, bool first) {
     for (int k = threadIdx.x; k < width; k += block_threads) {
-      const float origin = tile.convolved[k];
-      float sum = 0, square = 0;
-      for (int v = 0; v < tile.count; ++v) {
-        const float value = tile.convolved[v * width + k] - origin;
-        sum += value;
-        square = fmaf(value, value, square);
-      }
-      const double o = origin, s = sum, n = tile.count;
-      add_to(mine + 2 * k, first, s + n * o);
-      add_to(mine + 2 * k + 1, first, square + o * (2 * s + n * o));
+      Moments moments(tile.convolved[k]);
+      for (int v = 0; v < tile.count; ++v) moments.add(tile.convolved[v * width + k]);
+      add_to(mine + 2 * k, first, moments.sum());
+      add_to(mine + 2 * k + 1, first, moments.square());
     }
   });
 }
@@ -350,10 +343,7 @@ __global__ void sum_pieces_kernel(double* totals, const double* partials, int64_
 __global__ void finish_moments_kernel(float* mean, float* variance, const double* sums, int64_t count,
                                       double values) {
   const int64_t i = thread_index();
-  if (i >= count) return;
-  const double m = sums[2 * i] / values, v = sums[2 * i + 1] / values - m * m;
-  mean[i] = static_cast<float>(m);
-  variance[i] = static_cast<float>(v < 0 ? 0 : v);  // NaN stays
+  if (i < count) finish_moments(mean[i], variance[i], sums[2 * i], sums[2 * i + 1], values);
 }
 
 __global__ void add_gradient_kernel(float* gradient, const double* sums, int64_t count) {
@@ -377,8 +367,8 @@ const double* sums_of(const Gate& gate, int64_t count, WorkspaceScope& scope, co
   return totals;
 }
 
-void finish_moments(float* mean, float* variance, const double* sums, int64_t count, const Gate& gate,
-                    const Exec& exec) {
+void write_statistics(float* mean, float* variance, const double* sums, int64_t count, const Gate& gate,
+                      const Exec& exec) {
   finish_moments_kernel<<<blocks_for(count), block_threads, 0, stream_of(exec)>>>(
       mean, variance, sums, count, static_cast<double>(gate.voxels));
   check_launch();
@@ -399,12 +389,12 @@ void attention_gate_forward(View<float> y, View<float> psi, const AttentionGateS
   const int64_t f = gate.intermediate;
   if (!params.fixed_statistics) {
     const double* const sums = sums_of(gate, 4 * f, scope, exec, branch_moments_kernel);
-    finish_moments(statistics.mean_g, statistics.variance_g, sums, f, gate, exec);
-    finish_moments(statistics.mean_x, statistics.variance_x, sums + 2 * f, f, gate, exec);
+    write_statistics(statistics.mean_g, statistics.variance_g, sums, f, gate, exec);
+    write_statistics(statistics.mean_x, statistics.variance_x, sums + 2 * f, f, gate, exec);
   }
   const double* const sums = sums_of(gate, 2, scope, exec, psi_before_norm_kernel, psi);
   if (!params.fixed_statistics)
-    finish_moments(statistics.mean_psi, statistics.variance_psi, sums, 1, gate, exec);
+    write_statistics(statistics.mean_psi, statistics.variance_psi, sums, 1, gate, exec);
   coefficients_kernel<<<blocks_for(gate.voxels), block_threads, 0, stream_of(exec)>>>(gate, psi);
   check_launch();
   multiply(y, x, psi, exec);

@@ -47,6 +47,32 @@ __device__ inline T block_sum(T value) {
   return block_reduce(value, Plus{});
 }
 
+/// Sums of x and x^2: in float of x - origin, the first value's, and moved to zero in double, so that nothing
+/// cancels where the mean is large. For at most `items_a_thread` values.
+struct Moments {
+  float origin, shifted = 0, shifted_square = 0;
+  int count = 0;
+
+  __device__ explicit Moments(float first_value) : origin(first_value) {}
+  __device__ void add(float value) {
+    const float v = value - origin;
+    shifted += v;
+    shifted_square = fmaf(v, v, shifted_square);
+    ++count;
+  }
+  __device__ double sum() const { return shifted + count * double{origin}; }
+  __device__ double square() const {
+    return shifted_square + double{origin} * (2.0 * shifted + count * double{origin});
+  }
+};
+
+/// Mean and biased variance from such sums; NaN stays NaN.
+__device__ inline void finish_moments(float& mean, float& variance, double sum, double square, double count) {
+  const double m = sum / count, v = square / count - m * m;
+  mean = static_cast<float>(m);
+  variance = static_cast<float>(v < 0 ? 0 : v);
+}
+
 // --- Sums over all items of a problem, Results of them at once ---------------------------------------------
 
 /// Items that one thread sums in float before the sum goes on in double: few enough for float's 24 bits.

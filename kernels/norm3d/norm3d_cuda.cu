@@ -43,23 +43,14 @@ Parameters parameters_of(const View<const float>& x, const float* mean, const fl
           x.d * x.h * x.w};
 }
 
-// Sums of x and x^2: in float of x - k, k the share's first value, moved to the origin in double, so that
-// nothing cancels where the mean is large.
 struct MomentsShare {
   View<const float> x;
   __device__ void operator()(int64_t first, int64_t limit, int64_t step, int64_t channel,
                              double (&sums)[2]) const {
-    const float k = voxel(x, first)[channel];
-    float sum = 0, square = 0;
-    int count = 0;
-    for (int64_t i = first; i < limit; i += step, ++count) {
-      const float v = voxel(x, i)[channel] - k;
-      sum += v;
-      square = fmaf(v, v, square);
-    }
-    const double origin = k, s = sum;
-    sums[0] += s + count * origin;
-    sums[1] += square + origin * (2 * s + count * origin);
+    Moments moments(voxel(x, first)[channel]);
+    for (int64_t i = first; i < limit; i += step) moments.add(voxel(x, i)[channel]);
+    sums[0] += moments.sum();
+    sums[1] += moments.square();
   }
 };
 
@@ -67,9 +58,7 @@ struct FinishMoments {
   float *mean, *variance;
   double count;
   __device__ void operator()(int64_t group, const double (&sums)[2]) const {
-    const double m = sums[0] / count, v = sums[1] / count - m * m;
-    mean[group] = static_cast<float>(m);
-    variance[group] = static_cast<float>(v < 0 ? 0 : v);  // NaN stays
+    finish_moments(mean[group], variance[group], sums[0], sums[1], count);
   }
 };
 

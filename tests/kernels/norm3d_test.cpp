@@ -25,6 +25,12 @@ struct Extents {
 const Extents shapes[] = {{1, 1, 1, 2, 1},  {2, 3, 2, 5, 4},    {2, 2, 3, 7, 17}, {3, 1, 2, 3, 8},
                           {1, 2, 5, 2, 33}, {1, 1, 3, 131, 16}, {1, 1, 1, 3, 300}};
 
+// On CUDA, where these tests may run interpreted, every shape takes a third of the cases, and other cases
+// than its neighbours.
+bool takes(DeviceKind device, const Extents& shape, size_t case_index) {
+  return device == DeviceKind::cpu || (case_index + static_cast<size_t>(&shape - shapes)) % 3 == 0;
+}
+
 // Every combination of group, affine map, statistics and activation.
 struct Case {
   Norm3dParams params;
@@ -108,9 +114,9 @@ int64_t statistics_count(const Extents& s, const Case& k) {
 TEST_P(Norm3dTest, ExactOnIntegersOnEveryPlacement) {
   for_each_instruction_set(device(), [&] {
     for (const Extents& s : shapes) {
-      size_t turn = 0;
+      size_t turn = 0, index = 0;
       for (Case k : cases(s.c)) {
-        if (!k.params.fixed_statistics) continue;
+        if (!takes(device(), s, index++) || !k.params.fixed_statistics) continue;
         k.params.eps = 0;
         SCOPED_TRACE(describe(s, k));
         const Placement p = placements()[turn++ % placements().size()];
@@ -142,8 +148,9 @@ TEST_P(Norm3dTest, StatisticsApplyAndBackwardOnFloats) {
   for_each_instruction_set(device(), [&] {
     for (const Extents& s : shapes) {
       if (s.d * s.h * s.w < 2) continue;
-      size_t turn = 0;
+      size_t turn = 0, index = 0;
       for (const Case& k : cases(s.c)) {
+        if (!takes(device(), s, index++)) continue;
         SCOPED_TRACE(describe(s, k));
         const Placement p = placements()[turn++ % placements().size()];
         const int64_t groups = statistics_count(s, k);
