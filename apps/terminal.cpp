@@ -32,7 +32,9 @@ std::string format_bytes(double bytes) {
 }
 
 Terminal::Terminal(bool quiet)
-    : quiet_(quiet), interactive_(isatty(STDERR_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr) {}
+    : quiet_(quiet),
+      interactive_(isatty(STDERR_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr),
+      last_status_(std::chrono::steady_clock::now()) {}
 
 void Terminal::say(const std::string& line) {
   if (quiet_) return;

@@ -36,9 +36,9 @@ struct TrainCommand {
   void add_run_options() {
     app->add_option("--config", config, "TOML file with options by their long names; the command line wins")
         ->configurable(false);
-    app->add_option(
-           "--preset", preset,
-           "seed: the seed's run (28 epochs, batch 8, Adam 2e-2, Dice); default: smaller rate and batch")
+    app->add_option("--preset", preset,
+                    "seed: the seed's run (28 epochs, batch 8, Adam 2e-2, Dice); default: z-scores, smaller "
+                    "rate and batch, Dice and cross-entropy")
         ->check(CLI::IsMember({"default", "seed"}))
         ->capture_default_str();
     app->add_option("--data", options.data, "data set in BraTS layout: a folder for each subject");
@@ -48,7 +48,7 @@ struct TrainCommand {
     app->add_option("--channels", channels,
                     "modalities in the order of the input channels, e.g. t1,t2,t1ce,flair");
     app->add_option("--preprocess", options.preprocessing,
-                    "none, seed, or steps such as \"to_canonical rescale(0,1) shape_multiple(16)\"");
+                    "brats, seed, none, or steps such as \"to_canonical rescale(0,1) shape_multiple(16)\"");
     app->add_option("--split-file", options.split_file,
                     "JSON {\"train\": [ids], \"validation\": [ids]}; default: the first 80% train");
     app->add_option("--cache-gb", options.cache_gigabytes, "preprocessed subjects kept in memory")

@@ -27,12 +27,12 @@ struct TrainOptions {
   std::filesystem::path split_file;
   int year = 2020;  ///< BraTS edition: file names and labels
   std::vector<std::string> channels = data::default_channels();
-  std::string preprocessing = "seed";
+  std::string preprocessing = "brats";
   Architecture architecture;
 
-  int64_t epochs = 100;
+  int64_t epochs = 50;
   int64_t max_steps = 0;  ///< 0: no limit
-  int64_t batch_size = 2;
+  int64_t batch_size = 1;
   int64_t accumulate = 1;  ///< batches for each optimizer step
   bool shuffle = true;
   uint64_t seed = 0;
@@ -42,9 +42,9 @@ struct TrainOptions {
   std::string optimizer = "adam";  ///< adam, adamw or sgd
   double learning_rate = 1e-3;
   double weight_decay = 0;
-  double momentum = 0.9;            ///< of sgd
-  double clip_norm = 0;             ///< 0: no clipping
-  std::string schedule = "cosine";  ///< constant, step, poly, cosine or plateau, by epochs
+  double momentum = 0.9;          ///< of sgd
+  double clip_norm = 0;           ///< 0: no clipping
+  std::string schedule = "poly";  ///< constant, step, poly, cosine or plateau, by epochs
   int64_t schedule_step = 10;
   double schedule_gamma = 0.9;  ///< factor of step and plateau, power of poly
   int64_t warmup_epochs = 0;    ///< of cosine

@@ -35,7 +35,8 @@ struct Call {
 constexpr std::string_view known_steps =
     "to_canonical, rescale(min,max[,lower,upper percentile][,nonzero]), z_normalize[(nonzero)], crop(6 "
     "numbers), "
-    "pad(6 numbers), resample(mm or 3 of them), shape_multiple(n or 3 of them), or a preset: seed, none";
+    "pad(6 numbers), resample(mm or 3 of them), shape_multiple(n or 3 of them), or a preset: seed, brats, "
+    "none";
 
 Call parse_call(std::string_view text) {
   Call call{text, text.substr(0, text.find('(')), {}, false};
@@ -231,7 +232,7 @@ Preprocessing Preprocessing::parse(std::string_view text) {
   std::vector<Step> steps;
   std::istringstream words{std::string(text)};
   for (std::string word; words >> word;) {
-    if (word == "seed" || word == "none") {
+    if (word == "seed" || word == "brats" || word == "none") {
       const Preprocessing preset = preprocessing_preset(word);
       steps.insert(steps.end(), preset.steps().begin(), preset.steps().end());
     } else {
@@ -275,10 +276,14 @@ Image Preprocessing::invert(const Image& probability, const Geometry& original, 
 
 Preprocessing preprocessing_preset(std::string_view name) {
   if (name == "none") return {};
+  if (name == "brats")
+    return Preprocessing({ToCanonicalStep{}, ZNormalizeStep{true}, CropStep{{45, 45, 17, 35, 13, 24}},
+                          ResampleStep{{1.5, 1.5, 1.5}}, ShapeMultipleStep{{16, 16, 16}}});
   if (name == "seed")
     return Preprocessing({ToCanonicalStep{}, RescaleStep{}, CropStep{{45, 45, 17, 35, 13, 24}},
                           ResampleStep{{1.5, 1.5, 1.5}}, ShapeMultipleStep{{16, 16, 16}}});
-  throw std::invalid_argument(join_text("preprocessing preset: found \"", name, "\", expected seed or none"));
+  throw std::invalid_argument(
+      join_text("preprocessing preset: found \"", name, "\", expected seed, brats or none"));
 }
 
 }  // namespace vg::data

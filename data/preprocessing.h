@@ -40,7 +40,7 @@ class Preprocessing {
   Preprocessing() = default;
   explicit Preprocessing(std::vector<Step> steps) : steps_(std::move(steps)) {}
 
-  /// A preset ("seed", "none") or steps in the text form above, separated by spaces. Throws
+  /// A preset ("seed", "brats", "none") or steps in the text form above, separated by spaces. Throws
   /// std::invalid_argument naming the step, what was found and what it takes.
   static Preprocessing parse(std::string_view text);
   /// The steps as text; parse(text()) gives the same steps. "none" for an empty list.
@@ -65,7 +65,9 @@ class Preprocessing {
 };
 
 /// "seed": to_canonical rescale(0,1) crop(45,45,17,35,13,24) resample(1.5) shape_multiple(16), which takes
-/// BraTS' 240x240x155 to 112x128x80. "none": no steps. Throws std::invalid_argument listing the known names.
+/// BraTS' 240x240x155 to 112x128x80. "brats": the same with z_normalize(nonzero) for rescale(0,1), with which
+/// training is less at the mercy of single bright voxels. "none": no steps. Throws std::invalid_argument
+/// listing the known names.
 Preprocessing preprocessing_preset(std::string_view name);
 
 }  // namespace vg::data

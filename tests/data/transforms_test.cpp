@@ -298,6 +298,8 @@ TEST(Preprocessing, text_round_trip) {
         "shape_multiple(16,8,4)", "to_canonical z_normalize resample(2)"})
     EXPECT_EQ(Preprocessing::parse(text).text(), text);
   EXPECT_EQ(Preprocessing::parse("seed").text(), preprocessing_preset("seed").text());
+  EXPECT_EQ(Preprocessing::parse("brats").text(),
+            "to_canonical z_normalize(nonzero) crop(45,45,17,35,13,24) resample(1.5) shape_multiple(16)");
   EXPECT_EQ(Preprocessing::parse("  crop(0,0,0,0,0,1)   seed ").steps().size(), 6u);
   EXPECT_TRUE(Preprocessing::parse("").steps().empty());
 }
