@@ -101,6 +101,7 @@ int run_cli(int argc, const char* const* argv) {
       "alone",
       "voxgrad");
   app.require_subcommand(1);
+  app.option_defaults()->take_last();  // of an option given twice the last counts, as shells' users expect
   app.set_version_flag("--version", VOXGRAD_VERSION);
   app.footer(
       "Exit codes: 0 done, 1 error, 2 wrong usage, 130 and 143 stopped by Ctrl-C and SIGTERM (state saved).\n"
@@ -115,6 +116,14 @@ int run_cli(int argc, const char* const* argv) {
   } catch (const CLI::Success& help) {
     return app.exit(help);
   } catch (const CLI::ParseError& error) {
+    if (const std::vector<std::string> rest = app.remaining();
+        app.get_subcommands().empty() && !rest.empty()) {
+      std::vector<std::string> names;
+      for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
+      std::fprintf(stderr, "voxgrad: unknown command '%s'; did you mean '%s'?\n", rest.front().c_str(),
+                   nearest(rest.front(), names).c_str());
+      return 2;
+    }
     std::fprintf(
         stderr, "voxgrad: %s; see 'voxgrad%s --help'\n", error.what(),
         app.get_subcommands().empty() ? "" : (" " + app.get_subcommands().front()->get_name()).c_str());

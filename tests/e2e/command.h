@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -29,11 +30,16 @@ inline std::string read_text(const std::filesystem::path& file) {
 /// A started command.
 class Command {
  public:
-  Command(std::vector<std::string> arguments, const std::filesystem::path& scratch)
+  /// With a `largest_file` (bytes) every write beyond it fails, as on a full disk.
+  Command(std::vector<std::string> arguments, const std::filesystem::path& scratch,
+          rlim_t largest_file = RLIM_INFINITY)
       : out_(scratch / "stdout.txt"), error_(scratch / "stderr.txt") {
     arguments.insert(arguments.begin(), VG_BINARY);
     process_ = fork();
     if (process_ == 0) {
+      const struct rlimit limit { largest_file, largest_file };
+      setrlimit(RLIMIT_FSIZE, &limit);
+      signal(SIGXFSZ, SIG_IGN);  // the write fails instead
       dup2(open(out_.c_str(), O_CREAT | O_WRONLY | O_TRUNC, 0644), STDOUT_FILENO);
       dup2(open(error_.c_str(), O_CREAT | O_WRONLY | O_TRUNC, 0644), STDERR_FILENO);
       std::vector<char*> argv;

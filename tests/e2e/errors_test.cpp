@@ -17,7 +17,7 @@ void expect_one_line(const CommandResult& result, int exit_code, const std::vect
 TEST(Errors, WrongUsage) {
   const TemporaryFolder folder;
   expect_one_line(run({}, folder), 2, {"--help"});
-  expect_one_line(run({"trian"}, folder), 2, {"trian"});
+  expect_one_line(run({"trian"}, folder), 2, {"trian", "did you mean 'train'"});
   expect_one_line(run({"train", "--epochs", "-3"}, folder), 2, {"--epochs", "train --help"});
   expect_one_line(run({"train", "--no-such-option"}, folder), 2, {"--no-such-option"});
   const CommandResult help = run({"train", "--help"}, folder);

@@ -94,8 +94,9 @@ TEST(Train, KilledAnywhereItResumesBitForBit) {
   ASSERT_EQ(run(train_arguments(folder / "whole"), folder).exit_code, 0);
   // Kills at growing delays hit different moments; each resumed run is killed again until one ends by itself.
   const Command first(train_arguments(folder / "killed"), folder.path());
-  while (!std::filesystem::exists(folder / "killed/last.safetensors"))
+  for (int wait = 0; wait < 6000 && !std::filesystem::exists(folder / "killed/last.safetensors"); ++wait) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
   first.kill(SIGKILL);
   EXPECT_EQ(first.wait().exit_code, 128 + SIGKILL);
   int delay = 60, kills = 1;
@@ -117,17 +118,52 @@ TEST(Train, KilledAnywhereItResumesBitForBit) {
   EXPECT_EQ(lines_of(folder / "whole/epochs.csv"), lines_of(folder / "killed/epochs.csv"));
 }
 
-TEST(Train, TerminationFinishesTheStepAndSaves) {
-  const TemporaryFolder folder;
-  const Command command(with(train_arguments(folder / "run"), {"--epochs", "100000"}), folder.path());
-  while (!std::filesystem::exists(folder / "run/log.jsonl") || lines_of(folder / "run/log.jsonl") < 2) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+TEST(Train, SignalsFinishTheStepAndSave) {
+  for (const int signal : {SIGTERM, SIGINT}) {
+    const TemporaryFolder folder;
+    const Command command(with(train_arguments(folder / "run"), {"--epochs", "100000"}), folder.path());
+    for (int wait = 0; wait < 3000 && lines_of(folder / "run/log.jsonl") < 2; ++wait) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    command.kill(signal);
+    EXPECT_EQ(command.wait().exit_code, 128 + signal);
+    const Safetensors checkpoint = load_safetensors(folder / "run/last.safetensors");
+    const auto state = nlohmann::json::parse(checkpoint.metadata.at("voxgrad.training"));
+    EXPECT_EQ(state.at("step").get<size_t>(), lines_of(folder / "run/log.jsonl"));
   }
-  command.kill(SIGTERM);
-  EXPECT_EQ(command.wait().exit_code, 143);
-  const Safetensors checkpoint = load_safetensors(folder / "run/last.safetensors");
-  const auto state = nlohmann::json::parse(checkpoint.metadata.at("voxgrad.training"));
-  EXPECT_EQ(state.at("step").get<size_t>(), lines_of(folder / "run/log.jsonl"));
+}
+
+TEST(Train, AFullDiskKeepsTheLastCheckpoint) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(run(with(train_arguments(folder / "run"), {"--epochs", "1"}), folder).exit_code, 0);
+  const auto checkpoint = folder / "run/last.safetensors";
+  const std::string before = read_text(checkpoint);
+  const CommandResult result =
+      Command({"train", "--output", (folder / "run").string(), "--resume", "--epochs", "3", "--quiet"},
+              folder.path(), before.size() / 2)
+          .wait();
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_NE(result.error.find("last.safetensors: cannot be written"), std::string::npos) << result.error;
+  EXPECT_EQ(read_text(checkpoint), before);
+  EXPECT_EQ(
+      run({"train", "--output", (folder / "run").string(), "--resume", "--epochs", "3", "--quiet"}, folder)
+          .exit_code,
+      0);
+}
+
+TEST(Train, WeightsThatDoNotFitNameTheTensorAndBothShapes) {
+  const TemporaryFolder folder;
+  Safetensors weights = load_safetensors(VG_GOLDEN_DIR "/attention_unet.weights.safetensors");
+  for (auto& [name, tensor] : weights.tensors) {
+    if (name == "model.0.conv.1.conv.weight") tensor = Tensor::zeros({4, 5, 3, 3, 3});
+  }
+  save_safetensors(folder / "w.safetensors", weights);
+  const CommandResult result =
+      run(with(train_arguments(folder / "run"), {"--init", (folder / "w.safetensors").string()}), folder);
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_NE(result.error.find("model.0.conv.1.conv.weight"), std::string::npos) << result.error;
+  EXPECT_NE(result.error.find("[4, 5, 3, 3, 3]"), std::string::npos) << result.error;
+  EXPECT_NE(result.error.find("[4, 4, 3, 3, 3]"), std::string::npos) << result.error;
 }
 
 TEST(Train, AccumulatedBatchesAndMaxSteps) {
