@@ -1,12 +1,14 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
+#include "bench/conv3d_bench.h"
 #include "bench/train_step_bench.h"
 
 int main(int argc, char** argv) {
   CLI::App app("voxgrad-bench: times kernels and whole steps", "voxgrad-bench");
   app.require_subcommand(1);
   vg::bench::register_train_step(app);
+  vg::bench::register_conv3d(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -98,13 +98,22 @@ struct Correlation {
       const int64_t first = w + t.width <= y.w ? w : y.w - t.width;
       a.x = x.at(n, first_d, first_h, first * Stride - padding);
       a.y = y.at(n, d, h, first) + block * lanes;
-      if (prefetch) a.prefetch = next_plane(n, first_d + K, first_h + K - Stride, first * Stride, t);
+      if (prefetch) a.prefetch = prefetch_next_plane(n, first_d + K, first_h + K - Stride, first * Stride, t);
       t.run(a);
     }
   }
 
-  // The inputs that the next plane of outputs is the first to need.
-  Prefetch next_plane(int64_t n, int64_t d, int64_t h, int64_t w, const Tile& t) const {
+  // The inputs that the next plane of outputs is the first to need: Stride rows of Stride planes. The first
+  // row is left to the tile, which fetches it piece by piece.
+  Prefetch prefetch_next_plane(int64_t n, int64_t d, int64_t h, int64_t w, const Tile& t) const {
+    for (int i = 1; i < Stride * Stride; ++i) {
+      const Prefetch row = row_ahead(n, d + i / Stride, h + i % Stride, w, t);
+      for (int64_t line = 0; line < row.count; ++line) __builtin_prefetch(row.data + line * row.step, 0, 2);
+    }
+    return row_ahead(n, d, h, w, t);
+  }
+
+  Prefetch row_ahead(int64_t n, int64_t d, int64_t h, int64_t w, const Tile& t) const {
     if (d >= x.d || h >= x.h || h < 0) return {};
     const int64_t voxels = t.width * Stride < x.w - w ? t.width * Stride : x.w - w;
     if (x.stride_w == x.c) return {x.at(n, d, h, w), line_floats, voxels * x.c / line_floats};

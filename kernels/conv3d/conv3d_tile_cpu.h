@@ -184,7 +184,7 @@ struct GradientArguments {
 /// Input channels of a gradient tile: three taps, three vectors of dy and a broadcast are 28 of 32 or 16 of
 /// 16 registers; a single tap needs eight sums to hide the latency of the FMAs.
 template <int K>
-inline constexpr int gradient_channels = lanes == 16 || K == 1 ? 8 : 4;
+inline constexpr int gradient_channels = K == 1 ? 8 : lanes / 2;
 
 /// sums[k][i] += sum over rows and positions j of dy[j] * x[Stride * j - Padding + k][i], for Channels inputs
 /// i. The sum over the rows is taken in registers and then added: sums grow in two levels. Positions outside

@@ -46,52 +46,74 @@ const Case cpu_cases[] = {
 
 // Runs all functions and compares with the oracle: exactly for integers, else with the tolerance of the
 // sums' lengths.
-void check(const Case& c, DeviceKind device, const Exec& exec, bool exact, const Placement& x_place,
-           const Placement& y_place) {
-  SCOPED_TRACE(::testing::Message() << c << " halo " << x_place.halo << ' ' << y_place.halo
-                                    << " channels before " << x_place.channels_before << ' '
-                                    << y_place.channels_before);
-  const ConvOracle oracle(c.params, c.n, c.d, c.h, c.w);
-  const auto data = [&](int64_t count, uint32_t seed) {
-    return exact ? integers(count, seed) : uniform(count, seed);
-  };
-  const auto close = [&](const std::vector<float>& actual, const std::vector<double>& expected,
-                         int64_t length) {
-    return all_close(actual, expected, exact ? 0 : float_tolerance(length + 1), exact ? 0 : 1e-6);
-  };
-  const auto &xe = oracle.x(), &ye = oracle.y();
-  const auto inputs = data(xe.count(), 1), gradients = data(ye.count(), 2),
-             weights = data(oracle.weights(), 3), biases = data(ye.c, 4);
-  const std::vector<float> no_bias;
-  const Activation<float> x(device, xe.n, xe.d, xe.h, xe.w, xe.c, inputs, x_place),
-      dy(device, ye.n, ye.d, ye.h, ye.w, ye.c, gradients, y_place);
-  const Activation<float> y(device, ye.n, ye.d, ye.h, ye.w, ye.c, y_place),
-      dx(device, xe.n, xe.d, xe.h, xe.w, xe.c, x_place);
-  const Buffer<float> weight(device, weights), bias(device, biases), dweight(device, weights);
+class Check {
+ public:
+  Check(const Case& c, DeviceKind device, const Exec& exec, bool exact)
+      : case_(c), device_(device), exec_(exec), exact_(exact), oracle_(c.params, c.n, c.d, c.h, c.w) {
+    x_ = data(oracle_.x().count(), 1);
+    dy_ = data(oracle_.y().count(), 2);
+    weight_ = data(oracle_.weights(), 3);
+    bias_ = data(oracle_.y().c, 4);
+    y_with_bias_ = oracle_.forward(x_, weight_, bias_);
+    y_without_bias_ = oracle_.forward(x_, weight_, std::vector<float>());
+    dx_ = oracle_.backward_input(dy_, weight_);
+    dweight_ = oracle_.backward_weight(dy_, x_);
+    // Accumulates: the gradient starts from the weights' own values.
+    for (size_t i = 0; i < dweight_.size(); ++i) dweight_[i] += static_cast<double>(weight_[i]);
+  }
 
-  conv_transpose3d_forward(y, x, weight.data(), bias.data(), c.params, exec);
-  EXPECT_TRUE(close(y.get(), oracle.forward(inputs, weights, biases), oracle.forward_length()));
-  conv_transpose3d_forward(y, x, weight.data(), nullptr, c.params, exec);
-  EXPECT_TRUE(close(y.get(), oracle.forward(inputs, weights, no_bias), oracle.forward_length()));
-  conv_transpose3d_backward_input(dx, dy, weight.data(), c.params, exec);
-  EXPECT_TRUE(close(dx.get(), oracle.backward_input(gradients, weights), oracle.backward_input_length()));
-  conv_transpose3d_backward_weight(dweight.data(), dy, x, c.params, exec);
-  auto expected = oracle.backward_weight(gradients, inputs);  // accumulates: dweight held the weights
-  for (size_t i = 0; i < expected.size(); ++i) expected[i] += static_cast<double>(weights[i]);
-  EXPECT_TRUE(close(dweight.get(), expected, oracle.backward_weight_length()));
-}
+  // x_place and y_place: placements of the side of the input and of the output.
+  void run(const Placement& x_place, const Placement& y_place) const {
+    SCOPED_TRACE(::testing::Message()
+                 << case_ << " halo " << x_place.halo << ' ' << y_place.halo << " channels before "
+                 << x_place.channels_before << ' ' << y_place.channels_before);
+    const auto &xe = oracle_.x(), &ye = oracle_.y();
+    const Activation<float> x(device_, xe.n, xe.d, xe.h, xe.w, xe.c, x_, x_place),
+        dy(device_, ye.n, ye.d, ye.h, ye.w, ye.c, dy_, y_place);
+    const Activation<float> y(device_, ye.n, ye.d, ye.h, ye.w, ye.c, y_place),
+        dx(device_, xe.n, xe.d, xe.h, xe.w, xe.c, x_place);
+    const Buffer<float> weight(device_, weight_), bias(device_, bias_), dweight(device_, weight_);
+
+    conv_transpose3d_forward(y, x, weight.data(), bias.data(), case_.params, exec_);
+    EXPECT_TRUE(close(y.get(), y_with_bias_, oracle_.forward_length()));
+    conv_transpose3d_forward(y, x, weight.data(), nullptr, case_.params, exec_);
+    EXPECT_TRUE(close(y.get(), y_without_bias_, oracle_.forward_length()));
+    conv_transpose3d_backward_input(dx, dy, weight.data(), case_.params, exec_);
+    EXPECT_TRUE(close(dx.get(), dx_, oracle_.backward_input_length()));
+    conv_transpose3d_backward_weight(dweight.data(), dy, x, case_.params, exec_);
+    EXPECT_TRUE(close(dweight.get(), dweight_, oracle_.backward_weight_length()));
+  }
+
+ private:
+  std::vector<float> data(int64_t count, uint32_t seed) const {
+    return exact_ ? integers(count, seed) : uniform(count, seed);
+  }
+  ::testing::AssertionResult close(const std::vector<float>& actual, const std::vector<double>& expected,
+                                   int64_t length) const {
+    return all_close(actual, expected, exact_ ? 0 : float_tolerance(length + 1), exact_ ? 0 : 1e-6);
+  }
+
+  Case case_;
+  DeviceKind device_;
+  Exec exec_;
+  bool exact_;
+  ConvOracle oracle_;
+  std::vector<float> x_, dy_, weight_, bias_;
+  std::vector<double> y_with_bias_, y_without_bias_, dx_, dweight_;
+};
 
 TEST_P(ConvTranspose3dTest, IntegersAreExactOnEveryPlacement) {
   for (const Case& c : small_cases) {
+    const Check check(c, device(), exec(), true);
     for (const Placement& p : placements()) {
-      check(c, device(), exec(), true, p, p);
-      check(c, device(), exec(), true, p, {});
+      check.run(p, p);
+      check.run(p, {});
     }
   }
 }
 
 TEST_P(ConvTranspose3dTest, RandomFloatsAreWithinTolerance) {
-  for (const Case& c : small_cases) check(c, device(), exec(), false, {1, 0, 0}, {1, 0, 0});
+  for (const Case& c : small_cases) Check(c, device(), exec(), false).run({1, 0, 0}, {1, 0, 0});
 }
 
 TEST_P(ConvTranspose3dTest, WrongArgumentsAreErrors) {
@@ -118,16 +140,18 @@ TEST(ConvTranspose3dCpuTest, EveryInstructionSetIsExact) {
   const CpuSettings restore;
   Workspace workspace(DeviceKind::cpu);
   const Exec exec{DeviceKind::cpu, nullptr, &workspace};
-  for (const cpu::Isa isa : {cpu::Isa::portable, cpu::Isa::avx2, cpu::Isa::avx512}) {
-    if (!cpu::isa_supported(isa)) continue;
-    SCOPED_TRACE(cpu::isa_name(isa));
-    cpu::force_isa(isa);
-    for (const Case& c : cpu_cases) {
-      check(c, DeviceKind::cpu, exec, true, {1, 0, 0}, {1, 3, 2});
-      check(c, DeviceKind::cpu, exec, true, {0, 1, 0}, {0, 0, 0});
+  const auto run = [&](const Case& c) {
+    const Check check(c, DeviceKind::cpu, exec, true);
+    for (const cpu::Isa isa : {cpu::Isa::portable, cpu::Isa::avx2, cpu::Isa::avx512}) {
+      if (!cpu::isa_supported(isa)) continue;
+      SCOPED_TRACE(cpu::isa_name(isa));
+      cpu::force_isa(isa);
+      check.run({1, 0, 0}, {1, 3, 2});
+      check.run({0, 1, 0}, {0, 0, 0});
     }
-    for (const Case& c : small_cases) check(c, DeviceKind::cpu, exec, true, {1, 0, 0}, {0, 0, 0});
-  }
+  };
+  for (const Case& c : cpu_cases) run(c);
+  for (const Case& c : small_cases) run(c);
 }
 
 TEST(ConvTranspose3dCpuTest, SameBitsForAnyNumberOfThreads) {
