@@ -26,18 +26,21 @@ typedef float Vec16 __attribute__((vector_size(64)));
 
 template <class Vec>
 __attribute__((always_inline)) inline float fma_rounds() {
+  // Every loop over the chains is unrolled, so that they stay in registers.
   Vec accumulator[chains];
-  for (int i = 0; i < chains; ++i) accumulator[i] = Vec{} + static_cast<float>(i);
+#pragma GCC unroll 12
+  for (int i = 0; i < chains; ++i)
+    accumulator[i] = Vec{} + static_cast<float>(i + 2);  // not 1, the fixed point: it would be folded
   const Vec factor = Vec{} + 0.999f, term = Vec{} + 0.001f;
   for (long r = 0; r < rounds; ++r) {
 #pragma GCC unroll 12
     for (int i = 0; i < chains; ++i) accumulator[i] = accumulator[i] * factor + term;
-    asm volatile("" ::: "memory");  // keeps the loop: nothing may be folded across rounds
   }
+  Vec total = accumulator[0];
+#pragma GCC unroll 12
+  for (int i = 1; i < chains; ++i) total += accumulator[i];
   float sum = 0;
-  for (int i = 0; i < chains; ++i) {
-    for (size_t l = 0; l < sizeof(Vec) / sizeof(float); ++l) sum += accumulator[i][l];
-  }
+  for (size_t l = 0; l < sizeof(Vec) / sizeof(float); ++l) sum += total[l];
   return sum;
 }
 
