@@ -49,7 +49,7 @@ void register_phantom(CLI::App& app, int& /*exit_code*/) {
       "a skull-stripped T1 brain (NIfTI); default: ch2bet of Debian's mricron-data, else a procedural brain");
   sub->add_flag("--procedural", command->options.procedural, "use the procedural brain in any case");
   sub->add_option("--voxel-size", command->options.voxel_size, "mm; larger voxels make smaller volumes")
-      ->check(CLI::Range(1.0, 16.0))
+      ->check(CLI::Range(0.5, 8.0))
       ->capture_default_str();
   sub->add_option("--threads", command->device.threads, "CPU threads; 0 takes all")
       ->check(CLI::Range(0, 4096))

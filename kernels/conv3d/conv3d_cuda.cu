@@ -5,7 +5,6 @@
 #include "kernels/common/launch.cuh"
 #include "kernels/conv3d/conv3d_cuda.h"
 #include "kernels/conv3d/conv3d_impl.h"
-#include "kernels/reduce/reduce_impl.h"
 
 namespace vg::kernels::cuda {
 
@@ -307,10 +306,6 @@ void conv3d_backward_input(View<float> dx, View<const float> dy, const float* we
 void conv3d_backward_weight(float* dweight, View<const float> dy, View<const float> x,
                             const Conv3dParams& params, const Exec& exec) {
   with_constants(params, [&]<int K, int S, int P>() { backward_weight<K, S, P>(dweight, dy, x, exec); });
-}
-
-void conv3d_backward_bias(float* dbias, View<const float> dy, const Exec& exec) {
-  cuda::reduce_channels(dbias, dy, exec);
 }
 
 }  // namespace vg::kernels::cuda
