@@ -102,6 +102,7 @@ int run_cli(int argc, const char* const* argv) {
       "voxgrad");
   app.require_subcommand(1);
   app.option_defaults()->take_last();  // of an option given twice the last counts, as shells' users expect
+  app.option_defaults()->always_capture_default();
   app.set_version_flag("--version", VOXGRAD_VERSION);
   app.footer(
       "Exit codes: 0 done, 1 error, 2 wrong usage, 130 and 143 stopped by Ctrl-C and SIGTERM (state saved).\n"

@@ -70,18 +70,23 @@ struct TrainCommand {
         ->check(CLI::IsMember({"attention_unet", "unet"}));
     app->add_option("--network-channels", network_channels, "channels of the levels, e.g. 16,32,64,128,256");
     app->add_option("--dropout", options.architecture.dropout, "probability")->check(CLI::Range(0.0, 0.99));
-    app->add_option("--epochs", options.epochs)->check(CLI::PositiveNumber);
+    app->add_option("--epochs", options.epochs, "visits of the whole training set")
+        ->check(CLI::PositiveNumber);
     app->add_option("--max-steps", options.max_steps, "stop after so many optimizer steps; 0: no limit")
         ->check(CLI::NonNegativeNumber);
-    app->add_option("--batch-size", options.batch_size)->check(CLI::PositiveNumber);
+    app->add_option("--batch-size", options.batch_size, "subjects in a batch")->check(CLI::PositiveNumber);
     app->add_option("--accumulate", options.accumulate, "batches for each optimizer step")
         ->check(CLI::PositiveNumber);
-    app->add_option("--loss", options.loss)->check(CLI::IsMember({"dice", "cross_entropy", "dice_ce"}));
+    app->add_option("--loss", options.loss, "what is minimised; dice_ce: the sum of Dice and cross-entropy")
+        ->check(CLI::IsMember({"dice", "cross_entropy", "dice_ce"}));
     app->add_option("--dice-smooth", options.dice_smooth, "smoothing of Dice, above and below")
         ->check(CLI::NonNegativeNumber);
-    app->add_option("--optimizer", options.optimizer)->check(CLI::IsMember({"adam", "adamw", "sgd"}));
-    app->add_option("--learning-rate", options.learning_rate)->check(CLI::PositiveNumber);
-    app->add_option("--weight-decay", options.weight_decay)->check(CLI::NonNegativeNumber);
+    app->add_option("--optimizer", options.optimizer, "as in PyTorch")
+        ->check(CLI::IsMember({"adam", "adamw", "sgd"}));
+    app->add_option("--learning-rate", options.learning_rate, "base rate, before the schedule")
+        ->check(CLI::PositiveNumber);
+    app->add_option("--weight-decay", options.weight_decay, "decoupled with adamw")
+        ->check(CLI::NonNegativeNumber);
     app->add_option("--momentum", options.momentum, "of sgd (Nesterov)")->check(CLI::Range(0.0, 0.9999));
     app->add_option("--clip-norm", options.clip_norm, "largest norm of the gradient; 0: no clipping")
         ->check(CLI::NonNegativeNumber);
