@@ -1,5 +1,6 @@
 #include "kernels/conv3d/conv3d.h"
 
+#include "kernels/conv3d/conv3d_check.h"
 #include "kernels/conv3d/conv3d_impl.h"
 #include "kernels/reduce/reduce.h"
 
@@ -10,9 +11,7 @@ namespace {
 void check_axis(const char* function, char axis, int64_t input, int64_t output, const Conv3dParams& p) {
   require(input + 2 * p.padding >= p.kernel_size, function, ": the input's extent along ", axis, " is ",
           input, ", too small for a kernel of ", p.kernel_size, " with padding ", p.padding);
-  const int64_t expected = conv3d_output_extent(input, p);
-  require(output == expected, function, ": the output's extent along ", axis, " is ", output, ", expected ",
-          expected, " for an input of ", input);
+  check_output_extent(function, axis, input, output, conv3d_output_extent(input, p));
 }
 
 // x and y (or their gradients) and weights against the parameters.
@@ -23,16 +22,10 @@ void check(const char* function, const View<const float>& x, const View<const fl
   require(p.stride == 1 || p.stride == 2, function, ": stride is ", p.stride, ", expected 1 or 2");
   require(p.padding >= 0 && p.padding <= p.kernel_size / 2, function, ": padding is ", p.padding,
           ", expected 0 to ", p.kernel_size / 2);
-  require(p.in_channels > 0 && p.out_channels > 0, function, ": channels are ", p.in_channels, " and ",
-          p.out_channels, ", expected at least 1");
-  require(x.c == p.in_channels, function, ": the input has ", x.c, " channels, expected ", p.in_channels);
-  require(y.c == p.out_channels, function, ": the output has ", y.c, " channels, expected ", p.out_channels);
-  require(x.n == y.n, function, ": the input has ", x.n, " samples, the output ", y.n);
+  check_convolution_operands(function, x, y, weight, p, exec);
   check_axis(function, 'D', x.d, y.d, p);
   check_axis(function, 'H', x.h, y.h, p);
   check_axis(function, 'W', x.w, y.w, p);
-  require(weight != nullptr, function, ": the weight pointer is null");
-  require(exec.workspace != nullptr, function, ": the workspace pointer is null");
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "kernels/conv_transpose3d/conv_transpose3d.h"
 
+#include "kernels/conv3d/conv3d_check.h"
 #include "kernels/conv_transpose3d/conv_transpose3d_impl.h"
 
 namespace vg::kernels {
@@ -9,9 +10,7 @@ namespace {
 void check_axis(const char* function, char axis, int64_t input, int64_t output,
                 const ConvTranspose3dParams& p) {
   require(input > 0, function, ": the input's extent along ", axis, " is ", input, ", expected at least 1");
-  const int64_t expected = conv_transpose3d_output_extent(input, p);
-  require(output == expected, function, ": the output's extent along ", axis, " is ", output, ", expected ",
-          expected, " for an input of ", input);
+  check_output_extent(function, axis, input, output, conv_transpose3d_output_extent(input, p));
 }
 
 // x and y (or their gradients) and weights against the parameters.
@@ -22,16 +21,10 @@ void check(const char* function, const View<const float>& x, const View<const fl
   require(p.stride == 2 && (kernel3 || kernel2), function, ": kernel_size ", p.kernel_size, ", stride ",
           p.stride, ", padding ", p.padding, ", output_padding ", p.output_padding,
           "; expected 3, 2, 1, 1 or 2, 2, 0, 0");
-  require(p.in_channels > 0 && p.out_channels > 0, function, ": channels are ", p.in_channels, " and ",
-          p.out_channels, ", expected at least 1");
-  require(x.c == p.in_channels, function, ": the input has ", x.c, " channels, expected ", p.in_channels);
-  require(y.c == p.out_channels, function, ": the output has ", y.c, " channels, expected ", p.out_channels);
-  require(x.n == y.n, function, ": the input has ", x.n, " samples, the output ", y.n);
+  check_convolution_operands(function, x, y, weight, p, exec);
   check_axis(function, 'D', x.d, y.d, p);
   check_axis(function, 'H', x.h, y.h, p);
   check_axis(function, 'W', x.w, y.w, p);
-  require(weight != nullptr, function, ": the weight pointer is null");
-  require(exec.workspace != nullptr, function, ": the workspace pointer is null");
 }
 
 }  // namespace
