@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "data/nifti_io.h"
 #include "e2e/command.h"
 #include "engine/safetensors.h"
 
@@ -205,6 +206,36 @@ TEST(Predict, WritesBratsLabelsOnTheOriginalGridAndEvaluates) {
   const auto scores = nlohmann::json::parse(read_text(folder / "scores.json"));
   EXPECT_EQ(scores.at("subjects").size(), 1u);
   EXPECT_GE(scores.at("mean").at("WT").get<double>(), 0.0);
+}
+
+TEST(Predict, VoxelsThatTheNetworkDidNotSeeAreBackground) {
+  const TemporaryFolder folder;
+  const std::string steps = "to_canonical rescale(0,1) crop(4,4,4,4,2,3) shape_multiple(8)";
+  ASSERT_EQ(
+      run(with(train_arguments(folder / "run"), {"--epochs", "1", "--preprocess", steps}), folder).exit_code,
+      0);
+  const std::string id = "BraTS20_Training_005";
+  const CommandResult predict = run({"predict", "--checkpoint", (folder / "run/last.safetensors").string(),
+                                     "--input", (phantom() / id).string(), "--output",
+                                     (folder / "predictions").string(), "--probabilities", "--device", "cpu"},
+                                    folder);
+  ASSERT_EQ(predict.exit_code, 0) << predict.error;
+  const data::LabelMap labels = data::read_label_map(folder / "predictions" / (id + ".nii.gz"));
+  const data::Image background = data::read_image(folder / "predictions" / (id + "_class0.nii.gz"));
+  const auto [width, height, depth] = labels.geometry.extent;
+  int64_t outside = 0;
+  for (int64_t k = 0; k < depth; ++k) {
+    for (int64_t j = 0; j < height; ++j) {
+      for (int64_t i = 0; i < width; ++i) {
+        if (i >= 4 && i < width - 4 && j >= 4 && j < height - 4 && k >= 2 && k < depth - 3) continue;
+        const auto voxel = static_cast<size_t>(labels.geometry.index(i, j, k));
+        ASSERT_EQ(labels.voxels[voxel], 0) << i << ' ' << j << ' ' << k;
+        ASSERT_EQ(background.voxels[voxel], 1) << i << ' ' << j << ' ' << k;
+        ++outside;
+      }
+    }
+  }
+  EXPECT_GT(outside, 0);
 }
 
 TEST(Predict, RawTensorsAgreeWithPyTorch) {
