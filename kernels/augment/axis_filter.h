@@ -1,0 +1,17 @@
+// A linear map along one axis of volumes: the Fourier filters of ghosting and motion, blurring, resampling
+// along one axis.
+#pragma once
+
+#include <span>
+
+#include "kernels/augment/volumes.h"
+
+namespace vg::kernels {
+
+/// y[.., i, ..] = sum over j of matrix[i * length + j] * x[.., j, ..] along `axis` (0: D, 1: H, 2: W), whose
+/// length is that of x and y; with `accumulate`, y += that. `matrix` is host memory. Throws
+/// std::invalid_argument for another axis or size.
+void axis_filter(View<float> y, View<const float> x, std::span<const float> matrix, int axis, bool accumulate,
+                 const Exec& exec);
+
+}  // namespace vg::kernels

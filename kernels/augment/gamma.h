@@ -1,0 +1,15 @@
+// Change of contrast by a power.
+#pragma once
+
+#include "kernels/augment/volumes.h"
+
+namespace vg::kernels {
+
+struct GammaParams {
+  float gamma = 1;
+};
+
+/// y = sign(x) |x|^gamma (TorchIO 0.20.4 Gamma). y may be x.
+void gamma(View<float> y, View<const float> x, const GammaParams& params, const Exec& exec);
+
+}  // namespace vg::kernels
