@@ -8,6 +8,9 @@
 
 namespace vg::kernels {
 
+/// The extent along an axis (0: D, 1: H, 2: W). Throws std::invalid_argument for any other.
+int64_t axis_length(const char* function, const View<const float>& x, int axis);
+
 /// y[.., i, ..] = sum over j of matrix[i * length + j] * x[.., j, ..] along `axis` (0: D, 1: H, 2: W), whose
 /// length is that of x and y; with `accumulate`, y += that. `matrix` is host memory. Throws
 /// std::invalid_argument for another axis or size.
