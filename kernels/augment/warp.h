@@ -15,7 +15,8 @@ struct SplineDisplacement {
   /// [points D][points H][points W][3]: displacement along D, H, W in voxels.
   std::vector<float> displacement;
   /// Voxel i of axis a lies at first[a] + i * step[a] of the control grid; the four control points
-  /// floor(g) - 1 to floor(g) + 2 around place g act. Where one of them is missing there is no displacement.
+  /// floor(g) - 1 to floor(g) + 2 around place g act. Where one of them is missing there is no displacement,
+  /// but for place points - 2, where the fourth has no weight (ITK's BSplineTransform).
   std::array<double, 3> first{}, step{};
 };
 
@@ -31,7 +32,7 @@ struct WarpParams {
 /// outermost voxels' centres takes the edge's value, one farther out takes `fill` (ITK's
 /// ResampleImageFilter). Places are computed in double along D and H and for the row's start, then in float.
 /// Throws std::invalid_argument for a spline with fewer than four points along an axis, or whose displacement
-/// has another size.
+/// has another size, for a fill that is no label, and for volumes of 2^31 voxels and more.
 void warp(View<float> y, View<const float> x, const WarpParams& params, const Exec& exec);
 void warp(View<uint8_t> y, View<const uint8_t> x, const WarpParams& params, const Exec& exec);
 
