@@ -109,7 +109,7 @@ int run_cli(int argc, const char* const* argv) {
       "'voxgrad COMMAND --help' shows the options and examples of a command.");
   int exit_code = 0;
   for (const Register command : {register_phantom, register_train, register_predict, register_evaluate,
-                                 register_info, register_transform}) {
+                                 register_render, register_info, register_transform}) {
     command(app, exit_code);
   }
   try {

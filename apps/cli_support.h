@@ -19,6 +19,7 @@ void register_phantom(CLI::App& app, int& exit_code);
 void register_train(CLI::App& app, int& exit_code);
 void register_predict(CLI::App& app, int& exit_code);
 void register_evaluate(CLI::App& app, int& exit_code);
+void register_render(CLI::App& app, int& exit_code);
 void register_info(CLI::App& app, int& exit_code);
 void register_transform(CLI::App& app, int& exit_code);
 

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "apps/cli_support.h"
+#include "apps/label_files.h"
 #include "apps/segmentation_scores.h"
 #include "apps/terminal.h"
 #include "data/nifti_io.h"
@@ -15,32 +16,6 @@ namespace vg::apps {
 namespace {
 
 namespace fs = std::filesystem;
-
-// "BraTS20_Training_001.nii.gz" -> "BraTS20_Training_001"; empty for other files.
-std::string nifti_stem(const std::string& name) {
-  for (const std::string ending : {".nii.gz", ".nii"}) {
-    if (name.ends_with(ending)) return name.substr(0, name.size() - ending.size());
-  }
-  return "";
-}
-
-// Label maps of a folder by id. With a suffix ("_seg") only files that have it, at any depth, and without it
-// in the id.
-std::map<std::string, fs::path> label_files(const fs::path& folder, const std::string& suffix) {
-  if (!fs::is_directory(folder)) throw std::runtime_error(folder.string() + ": not a folder; check the path");
-  std::map<std::string, fs::path> files;
-  const auto add = [&](const fs::path& path) {
-    const std::string stem = nifti_stem(path.filename().string());
-    if (stem.size() > suffix.size() && stem.ends_with(suffix))
-      files.emplace(stem.substr(0, stem.size() - suffix.size()), path);
-  };
-  if (suffix.empty()) {
-    for (const fs::directory_entry& entry : fs::directory_iterator(folder)) add(entry.path());
-  } else {
-    for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder)) add(entry.path());
-  }
-  return files;
-}
 
 std::string joined(const std::vector<std::string>& words) {
   std::string text;
@@ -58,14 +33,6 @@ struct EvaluateCommand {
     auto files = label_files(references, data::brats_edition(year).segmentation_suffix);
     if (files.empty()) files = label_files(references, "");
     if (files.empty()) throw std::runtime_error(references + ": holds no label maps (.nii, .nii.gz)");
-    return files;
-  }
-
-  // Probability maps (ID_classN) lie beside the label maps; they are not predictions of their own.
-  [[nodiscard]] std::map<std::string, fs::path> prediction_files() const {
-    auto files = label_files(predictions, "");
-    std::erase_if(files, [](const auto& file) { return file.first.find("_class") != std::string::npos; });
-    if (files.empty()) throw std::runtime_error(predictions + ": holds no label maps (.nii, .nii.gz)");
     return files;
   }
 
@@ -92,12 +59,8 @@ struct EvaluateCommand {
                              const data::LabelSchema& schema, const data::Warn& warn) {
     const data::LabelMap p = data::read_label_map(predicted, warn), r = data::read_label_map(reference, warn);
     if (p.geometry.extent != r.geometry.extent) {
-      const auto text = [](const data::Geometry& g) {
-        return std::to_string(g.extent[0]) + "x" + std::to_string(g.extent[1]) + "x" +
-               std::to_string(g.extent[2]);
-      };
-      throw data::DataError(predicted.string() + ": size: found " + text(p.geometry) + ", expected " +
-                            text(r.geometry) + " of " + reference.string() +
+      throw data::DataError(predicted.string() + ": size: found " + extent_text(p.geometry.extent) +
+                            ", expected " + extent_text(r.geometry.extent) + " of " + reference.string() +
                             "; predict on the grid of the reference");
     }
     ConfusionMatrix matrix(schema.classes());
@@ -109,7 +72,7 @@ struct EvaluateCommand {
   void run() const {
     Terminal terminal(quiet);
     const data::LabelSchema& schema = data::brats_edition(year).schema;
-    const auto predicted = prediction_files(), known = reference_files();
+    const auto predicted = prediction_files(predictions), known = reference_files();
     check_names(predicted, known);
     std::vector<SubjectScores> subjects;
     Pace pace(static_cast<int64_t>(predicted.size()));

@@ -22,6 +22,27 @@ add_library(vg_nifti INTERFACE)
 target_include_directories(vg_nifti SYSTEM INTERFACE ${NIFTI_INCLUDE_DIR})
 target_link_libraries(vg_nifti INTERFACE ${NIFTI_LIBRARY} ${ZNZ_LIBRARY})
 
+# cairo draws the pictures: Debian's libcairo2-dev ships no CMake package either.
+find_path(CAIRO_INCLUDE_DIR cairo-ft.h PATH_SUFFIXES cairo REQUIRED)
+find_library(CAIRO_LIBRARY NAMES cairo REQUIRED)
+add_library(vg_cairo INTERFACE)
+target_include_directories(vg_cairo SYSTEM INTERFACE ${CAIRO_INCLUDE_DIR})
+target_link_libraries(vg_cairo INTERFACE ${CAIRO_LIBRARY} Freetype::Freetype)
+
+# vg_embed(TARGET NAME FILE): the bytes of FILE become vg_NAME .. vg_NAME_end in TARGET, put there by the assembler.
+function(vg_embed target name file)
+  set(assembly ${CMAKE_CURRENT_BINARY_DIR}/embedded/${name}.S)
+  file(CONFIGURE OUTPUT ${assembly} @ONLY CONTENT [[
+  .section .rodata
+  .global vg_@name@, vg_@name@_end
+vg_@name@: .incbin "@file@"
+vg_@name@_end: .byte 0
+  .section .note.GNU-stack,"",%progbits
+]])
+  set_source_files_properties(${assembly} PROPERTIES OBJECT_DEPENDS ${file})
+  target_sources(${target} PRIVATE ${assembly})
+endfunction()
+
 function(vg_add_library name)
   file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${name}/*.cpp)
   add_library(vg_${name} STATIC ${sources})

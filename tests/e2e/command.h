@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -64,6 +65,15 @@ class Command {
 
 inline CommandResult run(const std::vector<std::string>& arguments, const TemporaryFolder& folder) {
   return Command(arguments, folder.path()).wait();
+}
+
+/// Fails unless the command ended with this code and one line on standard error that has every part.
+inline void expect_one_line(const CommandResult& result, int exit_code,
+                            const std::vector<std::string>& parts) {
+  EXPECT_EQ(result.exit_code, exit_code) << result.error;
+  EXPECT_EQ(std::count(result.error.begin(), result.error.end(), '\n'), 1) << result.error;
+  for (const std::string& part : parts)
+    EXPECT_NE(result.error.find(part), std::string::npos) << part << " in: " << result.error;
 }
 
 }  // namespace vg::test

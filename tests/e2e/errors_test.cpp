@@ -1,18 +1,10 @@
 // What users get for wrong input: one line, the right exit code, nothing lost.
-#include <algorithm>
 #include <fstream>
 
 #include "e2e/command.h"
 
 namespace vg::test {
 namespace {
-
-void expect_one_line(const CommandResult& result, int exit_code, const std::vector<std::string>& parts) {
-  EXPECT_EQ(result.exit_code, exit_code) << result.error;
-  EXPECT_EQ(std::count(result.error.begin(), result.error.end(), '\n'), 1) << result.error;
-  for (const std::string& part : parts)
-    EXPECT_NE(result.error.find(part), std::string::npos) << part << " in: " << result.error;
-}
 
 TEST(Errors, WrongUsage) {
   const TemporaryFolder folder;

@@ -1,0 +1,134 @@
+// Figures from the command line.
+#include <fstream>
+
+#include "data/nifti_io.h"
+#include "data/transforms.h"
+#include "e2e/command.h"
+#include "support/picture_files.h"
+
+namespace vg::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Two subjects, and predictions for them that miss a slab of voxels at one side.
+struct Subjects {
+  TemporaryFolder folder;
+  fs::path data = folder / "data", predictions = folder / "predictions";
+
+  Subjects() {
+    const CommandResult result = run({"phantom", data.string(), "--subjects", "2", "--voxel-size", "6",
+                                      "--seed", "3", "--procedural", "--quiet"},
+                                     folder);
+    if (result.exit_code != 0) throw std::runtime_error(result.error);
+    fs::create_directories(predictions);
+    for (const char* id : {"BraTS20_Training_001", "BraTS20_Training_002"}) {
+      data::LabelMap labels = data::read_label_map(file(id, "seg"));
+      for (size_t i = 0; i < labels.voxels.size(); ++i) {
+        if (i % 7 == 0) labels.voxels[i] = 0;
+      }
+      data::write_label_map(predictions / (std::string(id) + ".nii.gz"), labels);
+    }
+  }
+  [[nodiscard]] fs::path file(const std::string& id, const std::string& kind) const {
+    return data / id / (id + "_" + kind + ".nii.gz");
+  }
+};
+
+const Subjects& subjects() {
+  static const Subjects made;
+  return made;
+}
+
+const std::string kId = "BraTS20_Training_001";
+
+std::vector<std::string> arguments(const fs::path& output, const std::vector<std::string>& more = {}) {
+  std::vector<std::string> all{"render",   (subjects().predictions / (kId + ".nii.gz")).string(),
+                               "--truth",  subjects().file(kId, "seg").string(),
+                               "--image",  subjects().file(kId, "flair").string(),
+                               "--output", output.string(),
+                               "--quiet"};
+  all.insert(all.end(), more.begin(), more.end());
+  return all;
+}
+
+TEST(Render, WritesEveryKindOfFigure) {
+  const TemporaryFolder folder;
+  const CommandResult result = run(arguments(folder / "figures"), folder);
+  ASSERT_EQ(result.exit_code, 0) << result.error;
+  EXPECT_EQ(result.error, "");
+  const DecodedPng png = decode_png(read_text(folder / ("figures/" + kId + ".png")));
+  EXPECT_EQ(png.width, 24 + 3 * 480 + 2 * 16 + 24);
+  const auto extent = data::read_label_map(subjects().file(kId, "seg")).geometry.extent;
+  const DecodedGif gif = decode_gif(read_text(folder / ("figures/" + kId + ".gif")));
+  EXPECT_EQ(gif.width, 2 * extent[0]);
+  EXPECT_EQ(gif.indices.size(), static_cast<size_t>(extent[2]));
+  // Once more: the same bytes.
+  ASSERT_EQ(run(arguments(folder / "again"), folder).exit_code, 0);
+  for (const auto& entry : fs::directory_iterator(folder / "figures"))
+    EXPECT_EQ(read_text(entry.path()), read_text(folder / ("again/" + entry.path().filename().string())));
+}
+
+TEST(Render, OnlyWhatIsAskedFor) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(run(arguments(folder / "a", {"--gif", "--axis", "sagittal", "--delay", "200"}), folder).exit_code,
+            0);
+  EXPECT_FALSE(fs::exists(folder / ("a/" + kId + ".png")));
+  const DecodedGif gif = decode_gif(read_text(folder / ("a/" + kId + ".gif")));
+  const auto extent = data::read_label_map(subjects().file(kId, "seg")).geometry.extent;
+  EXPECT_EQ(gif.indices.size(), static_cast<size_t>(extent[0]));
+  EXPECT_EQ(gif.delays.front(), 20);
+}
+
+TEST(Render, AFolderOfPredictionsWithItsDataSet) {
+  const TemporaryFolder folder;
+  const CommandResult result =
+      run({"render", subjects().predictions.string(), "--data", subjects().data.string(), "--modality",
+           "t1ce", "--output", (folder / "figures").string(), "--png", "--quiet"},
+          folder);
+  ASSERT_EQ(result.exit_code, 0) << result.error;
+  EXPECT_TRUE(fs::exists(folder / "figures/BraTS20_Training_001.png"));
+  EXPECT_TRUE(fs::exists(folder / "figures/BraTS20_Training_002.png"));
+}
+
+TEST(Render, ErrorsAreOneLineAndLeaveNothing) {
+  const TemporaryFolder folder;
+  const fs::path output = folder / "figures";
+  const std::string prediction = (subjects().predictions / (kId + ".nii.gz")).string();
+  const auto render = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), "render");
+    more.insert(more.end(), {"--output", output.string(), "--quiet"});
+    return run(more, folder);
+  };
+  expect_one_line(run({"render"}, folder), 1, {"PREDICTION"});
+  expect_one_line(render({prediction, "--truth", (folder / "none.nii.gz").string()}), 1, {"none.nii.gz"});
+  data::LabelMap other = data::read_label_map(prediction);
+  data::write_label_map(folder / "small.nii.gz", data::crop(other, {1, 0, 0, 0, 0, 0}));
+  expect_one_line(render({prediction, "--truth", (folder / "small.nii.gz").string()}), 1,
+                  {"small.nii.gz", "size", prediction});
+  other.geometry.affine[2][3] += 5;
+  data::write_label_map(folder / "moved.nii.gz", other);
+  expect_one_line(render({prediction, "--truth", (folder / "moved.nii.gz").string()}), 1,
+                  {"moved.nii.gz", "affine", "5 mm", prediction});
+  other.voxels[0] = 9;
+  data::write_label_map(folder / "labels.nii.gz", other);
+  expect_one_line(render({(folder / "labels.nii.gz").string()}), 1, {"labels.nii.gz", "9 (1 voxels)"});
+  expect_one_line(render({prediction, "--slice", "1000"}), 1, {"--slice", "1000"});
+  expect_one_line(render({subjects().predictions.string(), "--truth", prediction}), 1, {"--truth", "--data"});
+  expect_one_line(render({subjects().folder.path().string()}), 1, {"no label maps"});
+  expect_one_line(render({VG_SOURCE_DIR "/README.md"}), 1, {"README.md", "NIfTI"});
+  EXPECT_TRUE(!fs::exists(output) || fs::is_empty(output));
+  std::ofstream(folder / "file") << "x";
+  expect_one_line(run({"render", prediction, "--output", (folder / "file/figures").string()}, folder), 1,
+                  {"file/figures", "--output"});
+}
+
+TEST(Render, AFullDiskLeavesNoHalfFile) {
+  const TemporaryFolder folder;
+  const CommandResult result = Command(arguments(folder / "figures"), folder.path(), 4096).wait();
+  expect_one_line(result, 1, {".png: cannot be written"});
+  EXPECT_TRUE(fs::is_empty(folder / "figures"));
+}
+
+}  // namespace
+}  // namespace vg::test
