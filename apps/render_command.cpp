@@ -7,6 +7,7 @@
 #include "apps/slice_animation.h"
 #include "apps/slice_figure.h"
 #include "apps/terminal.h"
+#include "apps/training_curves.h"
 #include "data/brats_dataset.h"
 #include "engine/atomic_file.h"
 
@@ -17,7 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct RenderCommand {
-  std::string prediction, truth, image, dataset, modality = "flair", output = ".", axis = "axial";
+  std::string prediction, truth, image, dataset, run_folder, modality = "flair", output, axis = "axial";
   int64_t slice = -1;
   int year = 2020, delay = 80;
   bool png = false, gif = false, quiet = false;
@@ -78,7 +79,21 @@ struct RenderCommand {
     if (wants(gif)) write_file_atomically(base + ".gif", draw_slice_animation(subject, delay / 10));
   }
 
-  void run() const {
+  void draw_curves(Terminal& terminal) {
+    if (!prediction.empty())
+      throw std::runtime_error("--run: found PREDICTION as well, expected one of the two; call render twice");
+    const fs::path epochs = fs::path(run_folder) / "epochs.csv";
+    (void)read_epochs_csv(epochs);  // before a folder is made
+    if (output.empty()) output = run_folder;
+    make_output_folder();
+    const fs::path png_file = fs::path(output) / "curves.png";
+    write_training_curves(epochs, png_file);
+    terminal.say("curves of the run in " + png_file.string());
+  }
+
+  void run() {
+    Terminal terminal(quiet);
+    if (!run_folder.empty()) return draw_curves(terminal);
     if (prediction.empty())
       throw std::runtime_error(
           "render: PREDICTION is missing; give a label map or a folder of them (see 'voxgrad render "
@@ -104,12 +119,15 @@ void register_render(CLI::App& app, int& /*exit_code*/) {
   const auto command = std::make_shared<RenderCommand>();
   CLI::App* sub = app.add_subcommand("render", "figures of predictions");
   sub->add_option("prediction", command->prediction, "label map (NIfTI), or a folder of ID.nii.gz");
+  sub->add_option("--run", command->run_folder,
+                  "folder of a training run: draws its losses and Dice to curves.png instead");
   sub->add_option("--truth", command->truth, "label map to compare with");
   sub->add_option("--image", command->image, "image to draw on, e.g. ID_flair.nii.gz");
   sub->add_option("--data", command->dataset,
                   "data set in BraTS' layout: takes truth and image from there by ID");
   sub->add_option("--modality", command->modality, "which image of --data")->capture_default_str();
-  sub->add_option("--output", command->output, "folder for the figures")->capture_default_str();
+  sub->add_option("--output", command->output,
+                  "folder for the figures; default: the current one, with --run the run's");
   sub->add_option(
          "--slice", command->slice,
          "slice of the PNG, counted from 0 at the bottom, back or left; default: the one with most tumour")

@@ -123,6 +123,18 @@ TEST(Render, ErrorsAreOneLineAndLeaveNothing) {
                   {"file/figures", "--output"});
 }
 
+TEST(Render, CurvesOfARun) {
+  const TemporaryFolder folder;
+  fs::create_directories(folder / "run");
+  std::ofstream(folder / "run/epochs.csv") << "epoch,train_loss,dice_WT\n1,2.0,0.1\n2,1.5,0.4\n";
+  const CommandResult result = run({"render", "--run", (folder / "run").string(), "-q"}, folder);
+  ASSERT_EQ(result.exit_code, 0) << result.error;
+  EXPECT_GT(decode_png(read_text(folder / "run/curves.png")).width, 1000);
+  expect_one_line(run({"render", "--run", (folder / "none").string()}, folder), 1, {"none/epochs.csv"});
+  EXPECT_FALSE(fs::exists(folder / "none"));
+  expect_one_line(run({"render", "p.nii", "--run", (folder / "run").string()}, folder), 1, {"--run"});
+}
+
 TEST(Render, AFullDiskLeavesNoHalfFile) {
   const TemporaryFolder folder;
   const CommandResult result = Command(arguments(folder / "figures"), folder.path(), 4096).wait();
