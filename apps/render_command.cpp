@@ -98,7 +98,7 @@ struct RenderCommand {
       throw std::runtime_error(
           "render: PREDICTION is missing; give a label map or a folder of them (see 'voxgrad render "
           "--help')");
-    Terminal terminal(quiet);
+    if (output.empty()) output = ".";
     const data::Warn warn = [&](const std::string& line) { terminal.warn(line); };
     const std::vector<FigureFiles> all = figures(warn);
     make_output_folder();
