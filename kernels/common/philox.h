@@ -10,23 +10,41 @@
 
 namespace vg::kernels {
 
-struct Uint4 {
-  uint32_t x, y, z, w;
+/// A block of the generator's words: a counter going in, four random words coming out. `Word` is uint32_t, or
+/// a vector of such for several blocks at once.
+template <class Word>
+struct PhiloxBlock {
+  Word x, y, z, w;
+};
+using Uint4 = PhiloxBlock<uint32_t>;
+
+/// The two halves of a 64-bit product.
+struct WideProduct {
+  VG_INLINE void operator()(uint32_t a, uint32_t factor, uint32_t& high, uint32_t& low) const {
+    const uint64_t product = uint64_t{factor} * a;
+    high = static_cast<uint32_t>(product >> 32), low = static_cast<uint32_t>(product);
+  }
 };
 
-/// Ten rounds on a 128-bit counter with a 64-bit key.
-VG_INLINE Uint4 philox(uint64_t key, uint64_t counter_low, uint64_t counter_high) {
-  Uint4 c{static_cast<uint32_t>(counter_low), static_cast<uint32_t>(counter_low >> 32),
-          static_cast<uint32_t>(counter_high), static_cast<uint32_t>(counter_high >> 32)};
+/// Ten rounds on a 128-bit counter with a 64-bit key. `multiply` is a WideProduct for `Word`.
+template <class Word, class Multiply>
+VG_INLINE PhiloxBlock<Word> philox_rounds(PhiloxBlock<Word> c, uint64_t key, const Multiply& multiply) {
   uint32_t k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
   for (int round = 0; round < 10; ++round) {
-    const uint64_t a = uint64_t{0xD2511F53u} * c.x, b = uint64_t{0xCD9E8D57u} * c.z;
-    c = {static_cast<uint32_t>(b >> 32) ^ c.y ^ k0, static_cast<uint32_t>(b),
-         static_cast<uint32_t>(a >> 32) ^ c.w ^ k1, static_cast<uint32_t>(a)};
+    Word a_high, a_low, b_high, b_low;
+    multiply(c.x, 0xD2511F53u, a_high, a_low);
+    multiply(c.z, 0xCD9E8D57u, b_high, b_low);
+    c = {b_high ^ c.y ^ k0, b_low, a_high ^ c.w ^ k1, a_low};
     k0 += 0x9E3779B9u;
     k1 += 0xBB67AE85u;
   }
   return c;
+}
+
+VG_INLINE Uint4 philox(uint64_t key, uint64_t counter_low, uint64_t counter_high) {
+  return philox_rounds(Uint4{static_cast<uint32_t>(counter_low), static_cast<uint32_t>(counter_low >> 32),
+                             static_cast<uint32_t>(counter_high), static_cast<uint32_t>(counter_high >> 32)},
+                       key, WideProduct{});
 }
 
 /// Uniform in [0, 1): the upper 24 bits, exact in a float.

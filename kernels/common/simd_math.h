@@ -1,4 +1,4 @@
-// exp, sigmoid and log on vectors. For *_cpu.cpp.
+// exp, sigmoid, log, square root and wide products on vectors. For *_cpu.cpp.
 #pragma once
 
 #include "kernels/common/simd.h"
@@ -62,5 +62,50 @@ VG_INLINE Vec log(Vec x) {
   const Vec result = (m + tail) + n * broadcast(0.693359375f);  // ln 2 in two parts
   return x < broadcast(__builtin_inff()) ? result : x;
 }
+
+#if defined(VG_ISA_avx512)
+// GCC 12 warns of an uninitialised operand in the intrinsics without a mask.
+inline constexpr __mmask16 all_lanes = 0xFFFF;
+#endif
+
+VG_INLINE Vec square_root(Vec x) {
+#if defined(VG_ISA_avx512)
+  return (Vec)_mm512_maskz_sqrt_ps(all_lanes, (__m512)x);
+#elif defined(VG_ISA_avx2)
+  return (Vec)_mm256_sqrt_ps((__m256)x);
+#else
+  for (int i = 0; i < lanes; ++i) x[i] = __builtin_sqrtf(x[i]);
+  return x;
+#endif
+}
+
+typedef uint32_t VecUint __attribute__((vector_size(lanes * sizeof(uint32_t))));
+
+/// The 64-bit products of the even lanes.
+VG_INLINE VecUint multiply_even(VecUint a, VecUint b) {
+#if defined(VG_ISA_avx512)
+  return (VecUint)_mm512_maskz_mul_epu32(all_lanes & 0xFF, (__m512i)a, (__m512i)b);
+#elif defined(VG_ISA_avx2)
+  return (VecUint)_mm256_mul_epu32((__m256i)a, (__m256i)b);
+#else
+  typedef uint64_t VecUlong __attribute__((vector_size(lanes * sizeof(uint32_t))));
+  return (VecUint)(((VecUlong)a & 0xFFFFFFFFu) * ((VecUlong)b & 0xFFFFFFFFu));
+#endif
+}
+template <size_t... I>
+VG_INLINE void wide_product(VecUint a, VecUint factor, VecUint& high, VecUint& low,
+                            std::index_sequence<I...>) {
+  const VecUint even = multiply_even(a, factor),
+                odd = multiply_even(__builtin_shufflevector(a, a, (I | 1)...), factor);
+  low = __builtin_shufflevector(even, odd, (I % 2 == 0 ? I : lanes + I - 1)...);
+  high = __builtin_shufflevector(even, odd, (I % 2 == 0 ? I + 1 : lanes + I)...);
+}
+
+/// The two halves of the lanes' 64-bit products; kernels::WideProduct on vectors.
+struct VecWideProduct {
+  VG_INLINE void operator()(VecUint a, uint32_t factor, VecUint& high, VecUint& low) const {
+    wide_product(a, VecUint{} + factor, high, low, std::make_index_sequence<lanes>());
+  }
+};
 
 }  // namespace vg::kernels::cpu::VG_ISA
