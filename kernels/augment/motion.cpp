@@ -8,7 +8,7 @@
 #include <numeric>
 
 #include "kernels/augment/axis_filter.h"
-#include "kernels/augment/warp_impl.h"
+#include "kernels/augment/motion_impl.h"
 #include "kernels/common/check.h"
 #include "kernels/elementwise/elementwise.h"
 
@@ -39,33 +39,38 @@ std::vector<Band> moved_bands(const std::vector<float>& times, int64_t width) {
   return bands;
 }
 
-/// The matrix that keeps the planes [begin, end) of the centred spectrum of rows of `width`; of the result,
+/// What keeps the planes [begin, end) of the centred spectrum of rows of `width`, as a kernel; of the result,
 /// the real part is taken. Plane s is frequency s - width / 2.
-std::vector<float> band_matrix(const Band& band, int64_t width) {
-  std::vector<double> cosine(static_cast<size_t>(width)), kernel(static_cast<size_t>(width));
+std::vector<float> band_kernel(const Band& band, int64_t width) {
+  std::vector<double> cosine;
   for (int64_t i = 0; i < width; ++i)
-    cosine[static_cast<size_t>(i)] =
-        std::cos(2 * std::numbers::pi * static_cast<double>(i) / static_cast<double>(width));
+    cosine.push_back(std::cos(2 * std::numbers::pi * static_cast<double>(i) / static_cast<double>(width)));
+  std::vector<float> kernel;
   for (int64_t i = 0; i < width; ++i) {
     double sum = 0;
     for (int64_t s = band.begin; s < band.end; ++s)
       sum += cosine[static_cast<size_t>(std::abs(s - width / 2) * i % width)];
-    kernel[static_cast<size_t>(i)] = sum / static_cast<double>(width);
+    kernel.push_back(static_cast<float>(sum / static_cast<double>(width)));
   }
-  std::vector<float> matrix;
-  for (int64_t row = 0; row < width; ++row) {
-    for (int64_t column = 0; column < width; ++column)
-      matrix.push_back(static_cast<float>(kernel[static_cast<size_t>(std::abs(row - column))]));
-  }
-  return matrix;
+  return kernel;
 }
 
-/// Planes [first, first + planes) of a view.
-template <class T>
-View<T> planes_of(View<T> view, int64_t first, int64_t planes) {
-  view.data = view.at(0, first, 0);
-  view.d = planes;
-  return view;
+/// As filter_moved, one step after the other over whole volumes.
+void filter_moved_volumes(View<float> y, View<const float> x, View<const float> packed,
+                          const std::vector<MovedBand>& bands, const float* fill, const Exec& exec) {
+  WorkspaceScope scope(*exec.workspace);
+  const View<float> moved =
+      contiguous_view(scope.allocate<float>(static_cast<size_t>(x.elements())), x.n, x.d, x.h, x.w, 1);
+  copy(y, x, exec);
+  for (const MovedBand& band : bands) {
+    std::vector<float> matrix;
+    for (int64_t i = 0; i < x.w; ++i) {
+      for (int64_t j = 0; j < x.w; ++j) matrix.push_back(band.kernel[std::abs(i - j)]);
+    }
+    warp_packed(moved, packed, band.places, fill, exec);
+    accumulate(moved, x, -1, exec);
+    axis_filter(y, moved, matrix, 2, true, exec);
+  }
 }
 
 void check(const View<float>& y, const View<const float>& x, const MotionParams& params) {
@@ -84,31 +89,18 @@ void check(const View<float>& y, const View<const float>& x, const MotionParams&
 
 void motion(View<float> y, View<const float> x, const MotionParams& params, const Exec& exec) {
   check(y, x, params);
-  const std::vector<Band> bands = moved_bands(params.times, x.w);
-  std::vector<std::vector<float>> matrices;
-  for (const Band& band : bands) matrices.push_back(band_matrix(band, x.w));
+  std::vector<std::vector<float>> kernels;
+  std::vector<MovedBand> bands;
+  for (const Band& band : moved_bands(params.times, x.w)) {
+    kernels.push_back(band_kernel(band, x.w));
+    bands.push_back({affine_places(params.movements[band.movement]), kernels.back().data()});
+  }
   if (bands.empty()) return copy(y, x, exec);
-
   WorkspaceScope scope(*exec.workspace);
   const View<const float> packed = pack_volumes(x, scope, exec);
   const float* const fill = fill_values(x, std::nullopt, scope, exec);
-  // On a CPU a few planes at a time, which stay in a cache from warp to filter.
-  const int64_t planes_at_once = exec.device == DeviceKind::cpu ? std::min<int64_t>(x.d, 4) : x.d;
-  float* const scratch = scope.allocate<float>(static_cast<size_t>(x.n * planes_at_once * x.h * x.w));
-  for (int64_t first = 0; first < x.d; first += planes_at_once) {
-    const int64_t planes = std::min(planes_at_once, x.d - first);
-    const View<float> part = planes_of(y, first, planes);
-    const View<const float> at_rest = planes_of(x, first, planes);
-    const View<float> moved = contiguous_view(scratch, x.n, planes, x.h, x.w, 1);
-    copy(part, at_rest, exec);
-    for (size_t k = 0; k < bands.size(); ++k) {
-      Places places = affine_places(params.movements[bands[k].movement]);
-      for (auto& row : places.matrix) row[3] += static_cast<double>(first) * row[0];
-      warp_packed(moved, packed, places, fill, exec);
-      accumulate(moved, at_rest, -1, exec);
-      axis_filter(part, moved, matrices[k], 2, true, exec);
-    }
-  }
+  if (exec.device == DeviceKind::cuda) return filter_moved_volumes(y, x, packed, bands, fill, exec);
+  VG_CALL_CPU(filter_moved, y, packed, bands.data(), static_cast<int64_t>(bands.size()), fill, exec);
 }
 
 }  // namespace vg::kernels

@@ -86,6 +86,16 @@ VG_INLINE void store_partial(float* p, Vec v, int64_t count) {
   }
 #endif
 }
+VG_INLINE Vec load_up_to(const float* p, int64_t count) {
+  return count >= lanes ? load(p) : load_partial(p, count);
+}
+VG_INLINE void store_up_to(float* p, Vec v, int64_t count) {
+  if (count >= lanes) {
+    store(p, v);
+  } else {
+    store_partial(p, v, count);
+  }
+}
 VG_INLINE Vec max(Vec a, Vec b) {
   return a > b ? a : b;
 }

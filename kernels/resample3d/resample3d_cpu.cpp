@@ -8,17 +8,6 @@ namespace vg::kernels::cpu::VG_ISA {
 
 namespace {
 
-VG_INLINE Vec load_up_to(const float* p, int64_t count) {
-  return count >= lanes ? load(p) : load_partial(p, count);
-}
-VG_INLINE void store_up_to(float* p, Vec v, int64_t count) {
-  if (count >= lanes) {
-    store(p, v);
-  } else {
-    store_partial(p, v, count);
-  }
-}
-
 // Calls body(offset in a dense row, offset in a row of `view`, floats) for the runs of contiguous floats.
 template <class T, class Body>
 VG_INLINE void for_each_run_of_row(const View<T>& view, const Body& body) {

@@ -90,7 +90,7 @@ std::vector<PlaceMatrix> make_movements(const VolumeShape& s, size_t count, uint
     for_each_place({1, s.d, s.h, s.w}, matrix, no_displacement, [&](size_t, const Place& place, int64_t) {
       distance = std::min(distance, distance_to_buffer_faces(s, place));
     });
-    if (distance > 1e-5) movements.push_back(matrix);
+    if (distance > 1e-4) movements.push_back(matrix);
   }
   return movements;
 }
@@ -115,20 +115,23 @@ const std::vector<float> time_lists[] = {
 };
 
 TEST_P(MotionTest, IsTorchIosMotion) {
-  const VolumeShape shapes[] = {{1, 1, 1, 1}, {2, 3, 4, 8}, {5, 2, 3, 17}, {1, 6, 5, 2}, {4, 9, 2, 20}};
-  for_each_instruction_set(device(), [&] {
-    for (const VolumeShape& s : shapes) {
-      uint32_t seed = 1;
-      for (const auto& times : time_lists) {
-        const auto x = uniform(s.count(), seed, -1, 2);
-        const MotionParams params{times, make_movements(s, times.size(), seed * 100)};
-        ++seed;
+  const VolumeShape shapes[] = {{1, 1, 1, 1}, {2, 3, 4, 8},  {5, 2, 3, 17},
+                                {1, 6, 5, 2}, {4, 9, 2, 20}, {1, 2, 1, 270}};
+  for (const VolumeShape& s : shapes) {
+    uint32_t seed = 1;
+    for (const auto& times : time_lists) {
+      const auto x = uniform(s.count(), seed, -1, 2);
+      const MotionParams params{times, make_movements(s, times.size(), seed * 100)};
+      ++seed;
+      const auto expected = motion_oracle(x, s, params);
+      const double tolerance = s.w > 256 ? 5e-4 : 5e-5;  // places are rounded to float
+      for_each_instruction_set(device(), [&] {
         for (const Placement& p : {Placement{}, Placement{1, 0, 0}})
-          EXPECT_TRUE(all_close(moved(x, s, params, p, exec()), motion_oracle(x, s, params), 5e-5))
+          EXPECT_TRUE(all_close(moved(x, s, params, p, exec()), expected, tolerance))
               << s.w << " wide, first time " << times[0];
-      }
+      });
     }
-  });
+  }
 }
 
 TEST_P(MotionTest, NoMovementChangesNothing) {
