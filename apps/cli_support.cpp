@@ -5,38 +5,12 @@
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
-#include <numeric>
 #include <sstream>
 #include <stdexcept>
 
+#include "data/nearest_name.h"
+
 namespace vg::apps {
-
-namespace {
-
-size_t edit_distance(const std::string& a, const std::string& b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t above = row[j];
-      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      diagonal = above;
-    }
-  }
-  return row.back();
-}
-
-}  // namespace
-
-std::string nearest(const std::string& word, const std::vector<std::string>& candidates) {
-  const auto it =
-      std::min_element(candidates.begin(), candidates.end(), [&](const std::string& a, const std::string& b) {
-        return edit_distance(word, a) < edit_distance(word, b);
-      });
-  return it == candidates.end() ? "" : *it;
-}
 
 std::vector<std::string> split_commas(const std::string& text) {
   std::vector<std::string> parts;
@@ -79,7 +53,7 @@ void apply_options_file(CLI::App& app, const std::filesystem::path& file) {
     CLI::Option* option = app.get_option_no_throw("--" + item.name);
     if (option == nullptr || !item.parents.empty()) {
       throw std::runtime_error(file.string() + ": unknown key '" + item.fullname() + "'; did you mean '" +
-                               nearest(item.name, known) + "'?");
+                               data::nearest_name(item.name, known) + "'?");
     }
     if (option->count() > 0) continue;  // the command line wins
     try {
@@ -108,8 +82,9 @@ int run_cli(int argc, const char* const* argv) {
       "Exit codes: 0 done, 1 error, 2 wrong usage, 130 and 143 stopped by Ctrl-C and SIGTERM (state saved).\n"
       "'voxgrad COMMAND --help' shows the options and examples of a command.");
   int exit_code = 0;
-  for (const Register command : {register_phantom, register_train, register_predict, register_evaluate,
-                                 register_render, register_info, register_transform}) {
+  for (const Register command :
+       {register_phantom, register_train, register_predict, register_evaluate, register_render,
+        register_transform, register_augment_preview, register_info}) {
     command(app, exit_code);
   }
   try {
@@ -122,7 +97,7 @@ int run_cli(int argc, const char* const* argv) {
       std::vector<std::string> names;
       for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
       std::fprintf(stderr, "voxgrad: unknown command '%s'; did you mean '%s'?\n", rest.front().c_str(),
-                   nearest(rest.front(), names).c_str());
+                   data::nearest_name(rest.front(), names).c_str());
       return 2;
     }
     std::fprintf(

@@ -22,6 +22,7 @@ void register_evaluate(CLI::App& app, int& exit_code);
 void register_render(CLI::App& app, int& exit_code);
 void register_info(CLI::App& app, int& exit_code);
 void register_transform(CLI::App& app, int& exit_code);
+void register_augment_preview(CLI::App& app, int& exit_code);
 
 /// Runs the command line. Errors are one line on standard error. Returns the exit code: 0 done, 1 error, 2
 /// wrong usage, 130 and 143 stopped by Ctrl-C and SIGTERM.
@@ -40,9 +41,6 @@ Device choose_device(const DeviceOptions& options, const std::function<void(cons
 /// Sets the options of `app` that the command line did not give from a TOML file with `option = value` lines.
 /// Throws std::runtime_error for an unknown key, naming the nearest one.
 void apply_options_file(CLI::App& app, const std::filesystem::path& file);
-
-/// The candidate with the smallest edit distance to `word`.
-std::string nearest(const std::string& word, const std::vector<std::string>& candidates);
 
 /// "t1,t2" -> {"t1", "t2"}.
 std::vector<std::string> split_commas(const std::string& text);

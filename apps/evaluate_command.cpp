@@ -66,7 +66,7 @@ struct EvaluateCommand {
     ConfusionMatrix matrix(schema.classes());
     matrix.add(data::labels_to_classes(r, schema, reference.string()).voxels,
                data::labels_to_classes(p, schema, predicted.string()).voxels);
-    return {id, overlaps(matrix, schema)};
+    return subject_scores(id, matrix, schema);
   }
 
   void run() const {

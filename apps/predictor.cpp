@@ -2,7 +2,7 @@
 
 #include <stdexcept>
 
-#include "apps/trainer.h"
+#include "apps/batch_tensors.h"
 #include "data/network_order.h"
 #include "layers/softmax.h"
 

@@ -40,6 +40,12 @@ std::string padded(const std::string& text, size_t width, bool left) {
   return left ? text + fill : fill + text;
 }
 
+double mean_of(const std::vector<SubjectScores>& subjects, double SubjectScores::*score) {
+  double sum = 0;
+  for (const SubjectScores& subject : subjects) sum += subject.*score;
+  return sum / static_cast<double>(subjects.size());
+}
+
 const char* policy_text(EmptyPolicy policy) {
   return policy == EmptyPolicy::one ? "empty in reference and prediction counts as Dice 1"
                                     : "empty in reference and prediction is left out of the mean";
@@ -67,6 +73,32 @@ std::vector<Overlap> overlaps(const ConfusionMatrix& matrix, const data::LabelSc
     result.push_back(region_overlap(matrix, schema.regions[r].name, schema.region_classes(r)));
   }
   return result;
+}
+
+double weighted_dice(const ConfusionMatrix& matrix) {
+  double sum = 0, dice_of_all = 0, support = 0;
+  for (int64_t c = 1; c < matrix.classes(); ++c) {
+    const Overlap overlap = region_overlap(matrix, "", {static_cast<uint8_t>(c)});
+    sum += overlap.dice() * static_cast<double>(overlap.reference);
+    dice_of_all += overlap.dice();
+    support += static_cast<double>(overlap.reference);
+  }
+  return support > 0 ? sum / support : dice_of_all / static_cast<double>(matrix.classes() - 1);
+}
+
+double hard_dice_loss(const ConfusionMatrix& matrix) {
+  double sum = 0;
+  for (int64_t c = 0; c < matrix.classes(); ++c) {
+    const Overlap overlap = region_overlap(matrix, "", {static_cast<uint8_t>(c)});
+    sum += (2 * static_cast<double>(overlap.intersection) + 1) /
+           (static_cast<double>(overlap.predicted + overlap.reference) + 1);
+  }
+  return 1 - sum / static_cast<double>(matrix.classes());
+}
+
+SubjectScores subject_scores(const std::string& id, const ConfusionMatrix& matrix,
+                             const data::LabelSchema& schema) {
+  return {id, overlaps(matrix, schema), weighted_dice(matrix), hard_dice_loss(matrix)};
 }
 
 std::vector<MeanScore> mean_scores(const std::vector<SubjectScores>& subjects, EmptyPolicy policy) {
@@ -101,6 +133,14 @@ double mean_region_dice(const std::vector<MeanScore>& means, const data::LabelSc
   return sum / static_cast<double>(schema.regions.size());
 }
 
+double mean_weighted_dice(const std::vector<SubjectScores>& subjects) {
+  return mean_of(subjects, &SubjectScores::weighted_dice);
+}
+
+double mean_dice_loss(const std::vector<SubjectScores>& subjects) {
+  return mean_of(subjects, &SubjectScores::dice_loss);
+}
+
 nlohmann::ordered_json scores_to_json(const std::vector<SubjectScores>& subjects,
                                       const data::LabelSchema& schema, EmptyPolicy policy) {
   nlohmann::ordered_json json;
@@ -114,6 +154,8 @@ nlohmann::ordered_json scores_to_json(const std::vector<SubjectScores>& subjects
                                        {"predicted", overlap.predicted},
                                        {"reference", overlap.reference}};
     }
+    entry["weighted_dice"] = subject.weighted_dice;
+    entry["dice_loss"] = subject.dice_loss;
     json["subjects"].push_back(entry);
   }
   const std::vector<MeanScore> means = mean_scores(subjects, policy);
@@ -122,6 +164,8 @@ nlohmann::ordered_json scores_to_json(const std::vector<SubjectScores>& subjects
         std::isnan(mean.dice) ? nlohmann::ordered_json() : nlohmann::ordered_json(mean.dice);
     json["counted"][mean.name] = {{"subjects", mean.subjects}, {"empty", mean.empty_subjects}};
   }
+  json["mean_weighted_dice"] = mean_weighted_dice(subjects);
+  json["mean_dice_loss"] = mean_dice_loss(subjects);
   const double regions = mean_region_dice(means, schema);
   json["mean_of_regions"] = std::isnan(regions) ? nlohmann::ordered_json() : nlohmann::ordered_json(regions);
   return json;
@@ -136,10 +180,12 @@ std::string scores_table(const std::vector<SubjectScores>& subjects, const data:
 
   std::string table = padded("Dice", id_width, true);
   for (const MeanScore& mean : means) table += "  " + padded(mean.name, width(mean.name), false);
+  table += "  weighted  dice loss";
   for (const SubjectScores& subject : subjects) {
     table += "\n" + padded(subject.id, id_width, true);
     for (const Overlap& overlap : subject.overlaps)
       table += "  " + padded(cell(overlap.dice()), width(overlap.name), false);
+    table += "  " + cell(subject.weighted_dice) + "  " + padded(cell(subject.dice_loss), 9, false);
   }
   table += "\n" + padded("mean", id_width, true);
   std::string counts = "\n" + padded("n (empty)", id_width, true);
@@ -148,6 +194,8 @@ std::string scores_table(const std::vector<SubjectScores>& subjects, const data:
     counts += "  " + padded(std::to_string(mean.subjects) + " (" + std::to_string(mean.empty_subjects) + ")",
                             width(mean.name), false);
   }
+  table +=
+      "  " + cell(mean_weighted_dice(subjects)) + "  " + padded(cell(mean_dice_loss(subjects)), 9, false);
   table += counts + "\nmean of regions " + cell(mean_region_dice(means, schema)) + "; " +
            policy_text(policy) + "\n";
   return table;

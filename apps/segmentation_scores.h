@@ -46,10 +46,22 @@ struct Overlap {
 /// The schema's foreground classes, then its regions.
 std::vector<Overlap> overlaps(const ConfusionMatrix& matrix, const data::LabelSchema& schema);
 
+/// Dice of the foreground classes, each weighted by its share of the reference's foreground: torchmetrics'
+/// DiceScore(average="weighted", include_background=False) of one sample. Of a reference without foreground
+/// the plain mean of the classes (torchmetrics 1.6 gives their sum).
+double weighted_dice(const ConfusionMatrix& matrix);
+
+/// 1 - the mean over all classes, background included, of (2 |A and B| + 1) / (|A| + |B| + 1): the seed's
+/// Dice loss, of a segmentation instead of probabilities.
+double hard_dice_loss(const ConfusionMatrix& matrix);
+
 struct SubjectScores {
   std::string id;
   std::vector<Overlap> overlaps;
+  double weighted_dice = 0, dice_loss = 0;  ///< weighted_dice() and hard_dice_loss()
 };
+SubjectScores subject_scores(const std::string& id, const ConfusionMatrix& matrix,
+                             const data::LabelSchema& schema);
 
 /// Mean Dice of one class or region over subjects.
 struct MeanScore {
@@ -70,6 +82,9 @@ std::vector<MeanScore> mean_scores(const std::vector<SubjectScores>& subjects, E
 
 /// The mean of the schema's regions (WT, TC, ET).
 double mean_region_dice(const std::vector<MeanScore>& means, const data::LabelSchema& schema);
+
+double mean_weighted_dice(const std::vector<SubjectScores>& subjects);
+double mean_dice_loss(const std::vector<SubjectScores>& subjects);
 
 /// {"empty_policy", "subjects": [{"id", "dice": {...}, "voxels": {...}}], "mean": {...}, "counted": {...}}
 nlohmann::ordered_json scores_to_json(const std::vector<SubjectScores>& subjects,

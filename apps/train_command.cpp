@@ -24,6 +24,7 @@ void apply_seed_preset(TrainOptions& o) {
   o.schedule = "step";
   o.schedule_step = 10;
   o.schedule_gamma = 0.9;
+  o.augmentation = "seed";
 }
 
 struct TrainCommand {
@@ -55,8 +56,15 @@ struct TrainCommand {
         ->check(CLI::NonNegativeNumber);
     app->add_option("--seed", options.seed, "same seed, same weights, bit for bit");
     app->add_flag("--no-shuffle", no_shuffle, "visit the subjects in sorted order");
-    app->add_flag("--no-augment", no_augment,
-                  "train on unchanged volumes (this version has no augmentation yet)");
+    app->add_option("--augment", options.augmentation,
+                    "random transforms of training samples: none, seed, or e.g. \"random_flip(axes=0) "
+                    "random_noise(p=0.2)\"; `voxgrad transform --list` shows all")
+        ->capture_default_str();
+    app->add_flag("--no-augment", no_augment, "train on unchanged volumes, whatever the preset says");
+    app->add_flag("--seed-compat", options.seed_compat,
+                  "repeat the seed's mistakes, to compare with it: labels renumbered in each subject, "
+                  "validation on augmented scans, no shuffling, motion about the world's origin, elastic "
+                  "deformation with one border free");
     app->add_flag("--resume", options.resume,
                   "go on from the run folder's last checkpoint, with the options of the run")
         ->configurable(false);
@@ -122,7 +130,9 @@ struct TrainCommand {
         options.architecture.channels.push_back(std::stoll(part));
       options.architecture.strides.assign(options.architecture.channels.size() - 1, 2);
     }
-    options.shuffle = !no_shuffle;
+    options.shuffle = !no_shuffle && !options.seed_compat;
+    if (options.seed_compat && options.augmentation == "seed") options.augmentation = "seed-compat";
+    if (no_augment) options.augmentation = "none";
     if (options.data.empty())
       throw std::runtime_error("--data: name the data set, e.g. --data BraTS2020_TrainingData");
     if (options.output.empty())

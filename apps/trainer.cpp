@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <stdexcept>
 
 #include "apps/signals.h"
 #include "kernels/softmax/softmax.h"
+#include "layers/dice.h"
 #include "layers/dice_cross_entropy.h"
 
 namespace vg::apps {
@@ -50,47 +50,25 @@ Tensor loss_of(const TrainOptions& o, const Tensor& logits, const Tensor& labels
   return dice_cross_entropy_loss(logits, labels, params);
 }
 
+/// The seed's Dice: smoothing 1 above and below, background included.
+DiceParams seed_dice() {
+  DiceParams params;
+  params.smooth_numerator = params.smooth_denominator = 1;
+  return params;
+}
+
 std::vector<int64_t> in_order(size_t count) {
   return data::epoch_order(static_cast<int64_t>(count), 0, 0, false);
 }
 
 }  // namespace
 
-BatchTensors batch_tensors(const std::vector<std::shared_ptr<const data::Sample>>& samples, Device device) {
-  const data::Sample& first = *samples.front();
-  const auto [depth, height, width] = first.extent;
-  BatchTensors batch;
-  batch.images = Tensor::activation(static_cast<int64_t>(samples.size()), depth, height, width,
-                                    first.channels, Device::cpu);
-  batch.labels = Tensor::activation(static_cast<int64_t>(samples.size()), depth, height, width, 1,
-                                    Device::cpu, DType::uint8);
-  const View<float> images = batch.images.view();
-  const View<uint8_t> labels = batch.labels.view<uint8_t>();
-  for (size_t n = 0; n < samples.size(); ++n) {
-    const data::Sample& sample = *samples[n];
-    if (sample.extent != first.extent) {
-      throw data::DataError(
-          sample.id + ": size after preprocessing differs from that of " + first.id +
-          " in the same batch; use --batch-size 1 or a preprocessing that makes sizes equal");
-    }
-    const int64_t rows = depth * height, row_values = width * first.channels;
-    for (int64_t row = 0; row < rows; ++row) {
-      const int64_t target = static_cast<int64_t>(n) * rows + row;
-      std::memcpy(images.row(target), sample.image.data() + row * row_values,
-                  static_cast<size_t>(row_values) * sizeof(float));
-      if (!sample.labels.empty()) {
-        std::memcpy(labels.row(target), sample.labels.data() + row * width, static_cast<size_t>(width));
-      }
-    }
-  }
-  return {batch.images.to(device), batch.labels.to(device)};
-}
-
 Trainer::Trainer(TrainOptions options, Terminal& terminal)
     : options_(std::move(options)),
       terminal_(terminal),
       edition_(data::brats_edition(options_.year)),
       preprocessing_(data::Preprocessing::parse(options_.preprocessing)),
+      augmentation_(data::Augmentation::parse(options_.augmentation)),
       rng_(options_.seed) {
   open_data();
   make_model();
@@ -112,8 +90,11 @@ void Trainer::open_data() {
 
   const auto loader = [&](const std::vector<std::string>& part, int64_t batch_size, double share) {
     const auto load = [this, part](int64_t index) {
-      return data::load_subject(subjects_.find(part[static_cast<size_t>(index)]), options_.channels,
-                                preprocessing_, edition_.schema, data::Purpose::training);
+      data::Sample sample =
+          data::load_subject(subjects_.find(part[static_cast<size_t>(index)]), options_.channels,
+                             preprocessing_, edition_.schema, data::Purpose::training);
+      if (options_.seed_compat) data::renumber_sequentially(sample.labels);
+      return sample;
     };
     data::LoaderOptions loader_options;
     loader_options.batch_size = batch_size;
@@ -240,7 +221,7 @@ int Trainer::train_epoch() {
                                                  state_.epoch, options_.shuffle);
   order.erase(order.begin(), order.begin() + std::min(static_cast<int64_t>(order.size()),
                                                       state_.batch * options_.batch_size));
-  train_loader_->start_epoch(std::move(order), state_.epoch);
+  train_loader_->start_epoch(std::move(order));
 
   epoch_clock_ = Pace(batches_per_epoch());
   double step_start = 0;
@@ -268,8 +249,38 @@ int Trainer::train_epoch() {
   return 0;
 }
 
+std::vector<std::vector<data::AppliedTransform>> Trainer::draw_transforms(const data::Batch& batch,
+                                                                          Part part) const {
+  if (augmentation_.empty()) return {};
+  // A stream of random numbers for each visit of a sample, apart from those of the network (below 2^62).
+  const uint64_t visit =
+      (part == Part::train ? uint64_t{2} : uint64_t{3}) << 62 | static_cast<uint64_t>(state_.epoch) << 32;
+  std::vector<std::vector<data::AppliedTransform>> transforms;
+  for (const int64_t index : batch.indices) {
+    data::Draws draws(options_.seed, visit | static_cast<uint64_t>(index));
+    transforms.push_back(augmentation_.draw(static_cast<int64_t>(options_.channels.size()), draws));
+  }
+  return transforms;
+}
+
+void Trainer::log_transforms(const data::Batch& batch,
+                             std::span<const std::vector<data::AppliedTransform>> transforms) {
+  for (size_t n = 0; n < transforms.size(); ++n) {
+    const std::vector<std::string> texts =
+        data::transforms_as_text(transforms[n], static_cast<int64_t>(options_.channels.size()));
+    nlohmann::ordered_json entry = nlohmann::ordered_json::object();
+    for (size_t image = 0; image < options_.channels.size(); ++image) {
+      if (!texts[image].empty()) entry[options_.channels[image]] = texts[image];
+    }
+    if (!texts.back().empty()) entry["labels"] = texts.back();
+    augmentation_log_[batch.samples[n]->id] = entry;
+  }
+}
+
 double Trainer::accumulate_gradients(const data::Batch& batch) {
-  const BatchTensors tensors = batch_tensors(batch.samples, options_.device);
+  const auto transforms = draw_transforms(batch, Part::train);
+  log_transforms(batch, transforms);
+  const BatchTensors tensors = batch_tensors(batch.samples, options_.device, transforms);
   const Tensor loss = loss_of(options_, (*network_)(tensors.images), tensors.labels);
   const double value = loss.item();
   if (!std::isfinite(value)) {
@@ -299,6 +310,8 @@ void Trainer::optimizer_step(double loss, double step_seconds) {
                                   {"volumes_per_second", volumes},
                                   {"data_wait_percent", wait}};
   if (norm) entry["gradient_norm"] = *norm;
+  if (!augmentation_log_.empty()) entry["augmentation"] = std::move(augmentation_log_);
+  augmentation_log_ = {};
   log_->step(entry);
   char text[160];
   std::snprintf(text, sizeof text,
@@ -320,6 +333,8 @@ void Trainer::end_epoch() {
       {"epoch", state_.epoch + 1},          {"step", state_.step}, {"train_loss", train_loss},
       {"validation_loss", validation.loss}, {"lr", rate},          {"seconds", seconds}};
   for (const MeanScore& mean : means) row["dice_" + mean.name] = mean.dice;
+  row["weighted_dice"] = mean_weighted_dice(validation.subjects);
+  row["seed_dice_loss"] = validation.seed_dice_loss;
   log_->epoch(row);
   char text[160];
   std::snprintf(text, sizeof text, "epoch %lld/%lld  train loss %.4f  validation loss %.4f ",
@@ -354,18 +369,21 @@ Trainer::Validation Trainer::validate() const {
   const NoGradGuard no_grad;
   network_->train(false);
   Validation validation;
-  validation_loader_->start_epoch(in_order(split_.validation.size()), 0);
+  const double share = 1 / static_cast<double>(split_.validation.size());
+  validation_loader_->start_epoch(in_order(split_.validation.size()));
   while (const std::optional<data::Batch> batch = validation_loader_->next()) {
-    const BatchTensors tensors = batch_tensors(batch->samples, options_.device);
+    const auto transforms = options_.seed_compat ? draw_transforms(*batch, Part::validation)
+                                                 : std::vector<std::vector<data::AppliedTransform>>();
+    const BatchTensors tensors = batch_tensors(batch->samples, options_.device, transforms);
     const Tensor logits = (*network_)(tensors.images);
-    validation.loss +=
-        loss_of(options_, logits, tensors.labels).item() / static_cast<double>(split_.validation.size());
+    validation.loss += loss_of(options_, logits, tensors.labels).item() * share;
+    validation.seed_dice_loss += dice_loss(logits, tensors.labels, seed_dice()).item() * share;
     const Tensor classes = Tensor::activation_like(tensors.labels);
     kernels::argmax_channels(classes.view<uint8_t>(), logits.view<const float>(),
                              Context::get().exec(options_.device));
     ConfusionMatrix matrix(edition_.schema.classes());
     matrix.add(tensors.labels.values<uint8_t>(), classes.values<uint8_t>());
-    validation.subjects.push_back({batch->samples.front()->id, overlaps(matrix, edition_.schema)});
+    validation.subjects.push_back(subject_scores(batch->samples.front()->id, matrix, edition_.schema));
   }
   network_->train(true);
   return validation;

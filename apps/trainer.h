@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/batch_tensors.h"
 #include "apps/model_file.h"
 #include "apps/run_log.h"
 #include "apps/segmentation_scores.h"
@@ -35,6 +36,9 @@ struct TrainOptions {
   int64_t batch_size = 1;
   int64_t accumulate = 1;  ///< batches for each optimizer step
   bool shuffle = true;
+  std::string augmentation = "none";  ///< preset or transforms, see data/augmentation.h
+  /// The seed's mistakes: labels renumbered in each subject, validation on augmented scans.
+  bool seed_compat = false;
   uint64_t seed = 0;
 
   std::string loss = "dice_ce";  ///< dice, cross_entropy or dice_ce
@@ -69,9 +73,11 @@ class Trainer {
 
  private:
   struct Validation {
-    double loss = 0;
+    double loss = 0;            ///< the loss that is minimised
+    double seed_dice_loss = 0;  ///< softmax, Dice over all classes with smoothing 1: the seed's loss
     std::vector<SubjectScores> subjects;
   };
+  enum class Part : uint8_t { train, validation };
 
   void open_data();
   void make_model();
@@ -82,6 +88,13 @@ class Trainer {
 
   /// The batches of the current epoch, from state_.batch on. Returns the signal that stopped it, or 0.
   int train_epoch();
+  /// What augmentation does to the samples of a batch in this epoch: a function of seed, epoch and sample
+  /// alone, so that a resumed run draws the same.
+  [[nodiscard]] std::vector<std::vector<data::AppliedTransform>> draw_transforms(const data::Batch& batch,
+                                                                                 Part part) const;
+  /// Adds what was drawn to the next line of the log.
+  void log_transforms(const data::Batch& batch,
+                      std::span<const std::vector<data::AppliedTransform>> transforms);
   /// Forward and backward of one batch; returns its loss. The gradient is weighted by 1 / accumulate.
   double accumulate_gradients(const data::Batch& batch);
   void optimizer_step(double loss, double step_seconds);
@@ -96,6 +109,7 @@ class Trainer {
   Terminal& terminal_;
   const data::BratsEdition& edition_;
   data::Preprocessing preprocessing_;
+  data::Augmentation augmentation_;
   data::SubjectList subjects_;
   data::Split split_;
   std::unique_ptr<data::Loader> train_loader_, validation_loader_;
@@ -106,15 +120,9 @@ class Trainer {
   std::unique_ptr<Schedule> schedule_;
   TrainingState state_;
   std::unique_ptr<RunLog> log_;
+  nlohmann::ordered_json augmentation_log_;  ///< of the samples of the coming step
   std::optional<Pace> pace_;
   Pace epoch_clock_{0};
 };
-
-/// The batch's images as [N, D, H, W, C] and labels as uint8 [N, D, H, W, 1], on the device. Throws
-/// data::DataError if samples of one batch differ in size, naming them.
-struct BatchTensors {
-  Tensor images, labels;
-};
-BatchTensors batch_tensors(const std::vector<std::shared_ptr<const data::Sample>>& samples, Device device);
 
 }  // namespace vg::apps

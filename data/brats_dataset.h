@@ -66,7 +66,7 @@ struct Sample {
   std::string id;
   std::array<int64_t, 3> extent{};  ///< D, H, W
   int64_t channels = 0;
-  std::vector<float> image;     ///< [D, H, W, C]
+  std::vector<float> image;     ///< [C, D, H, W]
   std::vector<uint8_t> labels;  ///< [D, H, W] class indices; empty without segmentation
   Geometry geometry;            ///< after preprocessing
   Geometry original;            ///< of the files; Preprocessing::invert takes it

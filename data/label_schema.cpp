@@ -130,6 +130,17 @@ LabelMap labels_to_classes(const LabelMap& labels, const LabelSchema& schema, co
   return classes;
 }
 
+void renumber_sequentially(std::vector<uint8_t>& classes) {
+  std::array<bool, 256> occurs{};
+  for (const uint8_t value : classes) occurs[value] = true;
+  std::array<uint8_t, 256> number{};
+  uint8_t next = 0;
+  for (size_t value = 0; value < 256; ++value) {
+    if (occurs[value]) number[value] = next++;
+  }
+  for (uint8_t& value : classes) value = number[value];
+}
+
 LabelMap classes_to_labels(const LabelMap& classes, const LabelSchema& schema) {
   LabelMap labels{classes.geometry, std::vector<uint8_t>(classes.voxels.size())};
   for (size_t n = 0; n < classes.voxels.size(); ++n) {

@@ -72,6 +72,11 @@ std::array<int64_t, 256> label_counts(const LabelMap& labels);
 /// naming `source`, every value with its count, and the values expected.
 LabelMap labels_to_classes(const LabelMap& labels, const LabelSchema& schema, const std::string& source);
 
+/// Numbers the classes that occur 0, 1, 2, ... in their order: TorchIO's SequentialLabels, applied to one
+/// subject by itself, as the seed did. A class then means something else in every subject that lacks a lower
+/// one; for comparisons with the seed alone.
+void renumber_sequentially(std::vector<uint8_t>& classes);
+
 /// Class indices -> file values. A class beyond the schema's throws DataError.
 LabelMap classes_to_labels(const LabelMap& classes, const LabelSchema& schema);
 

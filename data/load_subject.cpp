@@ -182,7 +182,7 @@ Sample load_subject(const SubjectFiles& subject, const std::vector<std::string>&
   sample.channels = static_cast<int64_t>(images.size());
   sample.image.resize(sample.voxels() * sample.channels);
   for (size_t c = 0; c < images.size(); ++c) {
-    pack_channel(images[c], sample.channels, static_cast<int64_t>(c), sample.image);
+    pack_image(images[c], std::span(sample.image).subspan(c * sample.voxels(), sample.voxels()));
   }
   if (purpose == Purpose::training) {
     sample.labels.resize(sample.voxels());

@@ -36,8 +36,7 @@ std::vector<int64_t> epoch_order(int64_t count, uint64_t seed, int64_t epoch, bo
   return order;
 }
 
-Loader::Loader(LoadSample load, LoaderOptions options, TransformSample transform)
-    : load_(std::move(load)), transform_(std::move(transform)), options_(options) {
+Loader::Loader(LoadSample load, LoaderOptions options) : load_(std::move(load)), options_(options) {
   kernels::require(load_ != nullptr, "Loader: no function that loads a sample");
   kernels::require(options.batch_size > 0, "Loader: batch_size is ", options.batch_size,
                    ", expected at least 1");
@@ -82,11 +81,10 @@ size_t Loader::cached_bytes() const {
   return cached_bytes_;
 }
 
-void Loader::start_epoch(std::vector<int64_t> order, int64_t epoch) {
+void Loader::start_epoch(std::vector<int64_t> order) {
   {
     const std::lock_guard lock(mutex_);
     order_ = std::move(order);
-    epoch_ = epoch;
     ++generation_;
     next_to_load_ = next_to_give_ = 0;
     ready_.clear();
@@ -95,7 +93,7 @@ void Loader::start_epoch(std::vector<int64_t> order, int64_t epoch) {
   work_available_.notify_all();
 }
 
-std::shared_ptr<const Sample> Loader::produce(int64_t index, int64_t epoch, int64_t position) {
+std::shared_ptr<const Sample> Loader::produce(int64_t index) {
   std::shared_ptr<const Sample> sample;
   {
     const std::lock_guard lock(mutex_);
@@ -109,10 +107,7 @@ std::shared_ptr<const Sample> Loader::produce(int64_t index, int64_t epoch, int6
       cached_bytes_ += sample->bytes();
     }
   }
-  if (!transform_) return sample;
-  auto changed = std::make_shared<Sample>(*sample);  // the cache keeps the original
-  transform_(*changed, index, epoch, position);
-  return changed;
+  return sample;
 }
 
 void Loader::work() {
@@ -125,12 +120,11 @@ void Loader::work() {
       return stopping_ || (next_to_load_ < end_of_epoch() && next_to_load_ < next_to_give_ + window);
     });
     if (stopping_) return;
-    const int64_t position = next_to_load_++, index = order_[position], epoch = epoch_,
-                  generation = generation_;
+    const int64_t position = next_to_load_++, index = order_[position], generation = generation_;
     lock.unlock();
     Slot slot;
     try {
-      slot.sample = produce(index, epoch, position);
+      slot.sample = produce(index);
     } catch (...) {
       slot.error = std::current_exception();
     }

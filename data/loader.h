@@ -38,24 +38,21 @@ struct LoaderOptions {
 /// Reads and preprocesses one sample. Called by several threads at once; the same index must give the same
 /// sample.
 using LoadSample = std::function<Sample(int64_t index)>;
-/// Changes a sample for one visit (augmentation). `position` counts the samples of the epoch. Called by
-/// several threads at once, after the cache. Randomness must follow from the arguments.
-using TransformSample = std::function<void(Sample& sample, int64_t index, int64_t epoch, int64_t position)>;
 
-/// Usage: start_epoch(epoch_order(...), epoch), then next() until it gives nothing. Batches come in the order
+/// Usage: start_epoch(epoch_order(...)), then next() until it gives nothing. Batches come in the order
 /// given, whatever the number of workers. One thread may use a Loader.
 class Loader {
  public:
   /// Throws std::invalid_argument for options that make no sense.
-  Loader(LoadSample load, LoaderOptions options, TransformSample transform = {});
+  Loader(LoadSample load, LoaderOptions options);
   /// Stops the workers: each finishes the sample it has begun.
   ~Loader();
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
 
   /// Begins to load. An epoch under way is given up.
-  void start_epoch(std::vector<int64_t> order, int64_t epoch);
-  /// The next batch; waits for it if need be. Nothing at the end of the epoch. What load or transform threw
+  void start_epoch(std::vector<int64_t> order);
+  /// The next batch; waits for it if need be. Nothing at the end of the epoch. What load threw
   /// for a sample of this batch is thrown here, and ends the epoch.
   std::optional<Batch> next();
 
@@ -73,18 +70,16 @@ class Loader {
   };
 
   void work();
-  std::shared_ptr<const Sample> produce(int64_t index, int64_t epoch, int64_t position);
+  std::shared_ptr<const Sample> produce(int64_t index);
   int64_t end_of_epoch() const;
 
   const LoadSample load_;
-  const TransformSample transform_;
   const LoaderOptions options_;
   double wait_seconds_ = 0;  // of the consumer's thread
 
   mutable std::mutex mutex_;  // guards all that follows
   std::condition_variable work_available_, sample_ready_;
   std::vector<int64_t> order_;
-  int64_t epoch_ = 0;
   int64_t generation_ = 0;  ///< of start_epoch: a worker drops what it has made for an earlier one
   int64_t next_to_load_ = 0, next_to_give_ = 0;             ///< positions in order_
   std::map<int64_t, Slot> ready_;                           ///< by position

@@ -33,10 +33,9 @@ void check(const char* function, const Geometry& geometry, size_t elements, int6
 
 }  // namespace
 
-void pack_channel(const Image& image, int64_t channels, int64_t channel, std::span<float> out) {
-  check("pack_channel", image.geometry, out.size(), channels, channel);
-  for_each_voxel(image.geometry,
-                 [&](int64_t v, int64_t n) { out[n * channels + channel] = image.voxels[v]; });
+void pack_image(const Image& image, std::span<float> out) {
+  check("pack_image", image.geometry, out.size(), 1, 0);
+  for_each_voxel(image.geometry, [&](int64_t v, int64_t n) { out[n] = image.voxels[v]; });
 }
 
 void pack_labels(const LabelMap& labels, std::span<uint8_t> out) {

@@ -2,8 +2,8 @@
 //
 // The network's D, H, W are a volume's i, j, k (as TorchIO hands (C, i, j, k) to PyTorch): a BraTS volume of
 // 112x128x80 voxels is D = 112 (left to right), H = 128 (back to front), W = 80 (bottom to top). In NIfTI and
-// in Volume i varies fastest; in the network's [D, H, W, C] the channel does, then k. So voxels are
-// transposed on the way in and on the way out.
+// in Volume i varies fastest; in samples, [C, D, H, W], k does; in the network's [D, H, W, C] the channel,
+// then k. So voxels are transposed on the way in and on the way out.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +13,8 @@
 
 namespace vg::data {
 
-/// Writes `image` as channel `channel` of `channels` into `out` [D, H, W, channels].
-void pack_channel(const Image& image, int64_t channels, int64_t channel, std::span<float> out);
+/// Writes an image into `out` [D, H, W].
+void pack_image(const Image& image, std::span<float> out);
 /// Writes a label map into `out` [D, H, W].
 void pack_labels(const LabelMap& labels, std::span<uint8_t> out);
 /// Channel `channel` of `values` [D, H, W, channels] as an image on `geometry`.

@@ -2,12 +2,12 @@
 
 #include <charconv>
 #include <limits>
-#include <sstream>
 #include <stdexcept>
 #include <type_traits>
 #include <utility>
 
 #include "data/byte_source.h"
+#include "data/transform_text.h"
 
 namespace vg::data {
 namespace {
@@ -22,7 +22,7 @@ template <class... Cases>
 Overloaded(Cases...) -> Overloaded<Cases...>;
 
 /// A step's name and what stands in its parentheses.
-struct Call {
+struct StepCall {
   std::string_view text, name;
   std::vector<double> numbers;
   bool nonzero = false;
@@ -38,42 +38,36 @@ constexpr std::string_view known_steps =
     "pad(6 numbers), resample(mm or 3 of them), shape_multiple(n or 3 of them), or a preset: seed, brats, "
     "none";
 
-Call parse_call(std::string_view text) {
-  Call call{text, text.substr(0, text.find('(')), {}, false};
-  if (call.name.size() == text.size()) return call;
-  if (text.back() != ')') throw_bad_step(text, "a closing parenthesis");
-  std::string_view rest = text.substr(call.name.size() + 1);
-  rest.remove_suffix(1);
-  while (!rest.empty()) {
-    const std::string_view word = rest.substr(0, rest.find(','));
-    rest.remove_prefix(std::min(rest.size(), word.size() + 1));
-    if (word == nonzero_word) {
-      call.nonzero = true;
-      continue;
+StepCall step_call(const Call& call) {
+  StepCall step{call.text, call.name, {}, false};
+  for (const ParameterValue& value : call.positional) {
+    if (value.word == nonzero_word) {
+      step.nonzero = true;
+    } else if (value.numbers.size() == 1) {
+      step.numbers.push_back(value.numbers[0]);
+    } else {
+      throw_bad_step(call.text, "numbers within parentheses");
     }
-    double number = 0;
-    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), number);
-    if (error != std::errc() || end != word.data() + word.size())
-      throw_bad_step(text, "numbers within parentheses");
-    call.numbers.push_back(number);
   }
-  return call;
+  if (!call.parameters.items().empty() || !call.calls.empty())
+    throw_bad_step(call.text, "numbers within parentheses");
+  return step;
 }
 
-int64_t whole(const Call& call, double number) {
+int64_t whole(const StepCall& call, double number) {
   if (!(number >= 0 && number <= 65535) || number != static_cast<double>(static_cast<int64_t>(number)))
     throw_bad_step(call.text, "whole numbers from 0 to 65535");
   return static_cast<int64_t>(number);
 }
 
-Bounds six_bounds(const Call& call) {
+Bounds six_bounds(const StepCall& call) {
   if (call.numbers.size() != 6) throw_bad_step(call.text, "6 numbers: begin and end of each axis");
   Bounds bounds;
   for (size_t i = 0; i < 6; ++i) bounds[i] = whole(call, call.numbers[i]);
   return bounds;
 }
 
-std::array<double, 3> three(const Call& call) {
+std::array<double, 3> three(const StepCall& call) {
   if (call.numbers.size() != 1 && call.numbers.size() != 3) throw_bad_step(call.text, "1 number or 3");
   const std::vector<double>& n = call.numbers;
   const std::array<double, 3> result =
@@ -83,7 +77,7 @@ std::array<double, 3> three(const Call& call) {
   return result;
 }
 
-RescaleStep rescale_step(const Call& call) {
+RescaleStep rescale_step(const StepCall& call) {
   if (call.numbers.size() != 2 && call.numbers.size() != 4)
     throw_bad_step(call.text, "2 numbers (minimum and maximum) or 4 (and the two percentiles)");
   RescaleStep step;
@@ -97,8 +91,9 @@ RescaleStep rescale_step(const Call& call) {
   return step;
 }
 
-Step parse_step(std::string_view text) {
-  const Call call = parse_call(text);
+Step parse_step(const Call& parsed) {
+  const StepCall call = step_call(parsed);
+  const std::string_view text = call.text;
   if (call.nonzero && call.name != "rescale" && call.name != "z_normalize")
     throw_bad_step(text, "\"nonzero\" in intensity steps only");
   if (call.name == "rescale") return rescale_step(call);
@@ -230,13 +225,12 @@ Volume<T> inverted(const std::vector<Step>& steps, Volume<T> volume, const Geome
 
 Preprocessing Preprocessing::parse(std::string_view text) {
   std::vector<Step> steps;
-  std::istringstream words{std::string(text)};
-  for (std::string word; words >> word;) {
-    if (word == "seed" || word == "brats" || word == "none") {
-      const Preprocessing preset = preprocessing_preset(word);
+  for (const Call& call : parse_calls(text)) {
+    if (call.text == "seed" || call.text == "brats" || call.text == "none") {
+      const Preprocessing preset = preprocessing_preset(call.name);
       steps.insert(steps.end(), preset.steps().begin(), preset.steps().end());
     } else {
-      steps.push_back(parse_step(word));
+      steps.push_back(parse_step(call));
     }
   }
   return Preprocessing(std::move(steps));
@@ -272,6 +266,11 @@ LabelMap Preprocessing::invert(const LabelMap& labels, const Geometry& original,
 
 Image Preprocessing::invert(const Image& probability, const Geometry& original, float outside) const {
   return inverted(steps_, probability, original, outside);
+}
+
+std::vector<std::string> preprocessing_names() {
+  return {"to_canonical", "rescale",        "z_normalize", "crop",  "pad",
+          "resample",     "shape_multiple", "seed",        "brats", "none"};
 }
 
 Preprocessing preprocessing_preset(std::string_view name) {

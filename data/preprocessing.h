@@ -64,6 +64,9 @@ class Preprocessing {
   std::vector<Step> steps_;
 };
 
+/// The names of steps and presets that Preprocessing::parse knows.
+std::vector<std::string> preprocessing_names();
+
 /// "seed": to_canonical rescale(0,1) crop(45,45,17,35,13,24) resample(1.5) shape_multiple(16), which takes
 /// BraTS' 240x240x155 to 112x128x80. "brats": the same with z_normalize(nonzero) for rescale(0,1), with which
 /// training is less at the mercy of single bright voxels. "none": no steps. Throws std::invalid_argument

@@ -16,6 +16,14 @@ namespace vg::kernels {
 template <class T>
 void check_volumes(const char* function, const View<T>& y, const View<const T>& x);
 
+/// Volumes [begin, end) of a view.
+template <class T>
+View<T> volume_range(View<T> view, int64_t begin, int64_t end) {
+  view.data += begin * view.stride_n;
+  view.n = end - begin;
+  return view;
+}
+
 struct VolumeStatistics {
   float minimum;
   double sum;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <fstream>
 
 namespace vg::apps {
 namespace {
@@ -15,7 +16,7 @@ SubjectScores score(const std::string& id, const std::vector<uint8_t>& reference
                     const std::vector<uint8_t>& prediction) {
   ConfusionMatrix matrix(4);
   matrix.add(reference, prediction);
-  return {id, overlaps(matrix, schema())};
+  return subject_scores(id, matrix, schema());
 }
 
 const Overlap& find(const SubjectScores& scores, const std::string& name) {
@@ -63,6 +64,39 @@ TEST(SegmentationScores, EmptyRegionsFollowTheStatedPolicy) {
   EXPECT_TRUE(json.at("mean").at("ET").is_null());
   EXPECT_EQ(json.at("counted").at("ET").at("subjects"), 0);
   EXPECT_TRUE(json.at("mean_of_regions").is_null());
+}
+
+// tests/golden/make_metrics.py
+TEST(SegmentationScores, WeightedDiceIsTorchmetrics) {
+  std::ifstream file(VG_GOLDEN_DIR "/metrics.json");
+  const auto classes = [](const nlohmann::json& digits) {
+    std::vector<uint8_t> result;
+    for (const char digit : digits.get<std::string>()) result.push_back(static_cast<uint8_t>(digit - '0'));
+    return result;
+  };
+  const auto cases = nlohmann::json::parse(file);
+  ASSERT_EQ(cases.size(), 4u);
+  for (const auto& entry : cases) {
+    const SubjectScores scores = score("a", classes(entry.at("reference")), classes(entry.at("prediction")));
+    EXPECT_NEAR(scores.weighted_dice, entry.at("weighted_dice").get<double>(), 1e-6);
+  }
+}
+
+TEST(SegmentationScores, WithoutTumourWeightedDiceIsThePlainMean) {
+  EXPECT_DOUBLE_EQ(score("a", {0, 0}, {0, 0}).weighted_dice, 1);
+  EXPECT_DOUBLE_EQ(score("a", {0, 0}, {0, 3}).weighted_dice, 2.0 / 3);
+}
+
+TEST(SegmentationScores, DiceLossOfTheSeedCountsTheBackgroundAndSmoothsByOne) {
+  EXPECT_DOUBLE_EQ(score("a", {0, 1, 2, 3}, {0, 1, 2, 3}).dice_loss, 0);
+  EXPECT_DOUBLE_EQ(score("a", {0, 0, 1, 2}, {0, 0, 1, 1}).dice_loss,
+                   1 - (5.0 / 5 + 3.0 / 4 + 1.0 / 2 + 1.0) / 4);
+  EXPECT_DOUBLE_EQ(score("a", {0, 0, 1, 2}, {0, 0, 1, 0}).dice_loss,
+                   1 - (5.0 / 6 + 3.0 / 3 + 1.0 / 2 + 1.0) / 4);
+  const auto json =
+      scores_to_json({score("a", {0, 1}, {0, 1}), score("b", {0, 1}, {0, 0})}, schema(), EmptyPolicy::one);
+  EXPECT_DOUBLE_EQ(json.at("mean_weighted_dice"), 0.5);
+  EXPECT_DOUBLE_EQ(json.at("subjects").at(0).at("dice_loss"), 0);
 }
 
 TEST(SegmentationScores, TableNamesSubjectsCountsAndPolicy) {

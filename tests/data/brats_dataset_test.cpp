@@ -172,7 +172,7 @@ TEST_F(BratsDataset, PathsWithSpacesAndUnicodeWork) {
   EXPECT_EQ(load("Größe und 脳").id, "Größe und 脳");
 }
 
-TEST_F(BratsDataset, AxesIJKBecomeDHWWithChannelsLast) {
+TEST_F(BratsDataset, AxesIJKBecomeDHWWithChannelsFirst) {
   write_subject("A");
   for (const std::vector<std::string>& channels : {default_channels(), {"flair", "t1"}}) {
     const Sample sample = load("A", Purpose::training, channels);
@@ -186,8 +186,8 @@ TEST_F(BratsDataset, AxesIJKBecomeDHWWithChannelsLast) {
       for (int h = 0; h < 4; ++h) {
         for (int w = 0; w < 2; ++w, ++voxel) {
           const float place = static_cast<float>(1 + d + 10 * h + 100 * w);
-          EXPECT_EQ(sample.image[voxel * channels.size()], place + 1000.0f * static_cast<float>(first));
-          EXPECT_EQ(sample.image[voxel * channels.size() + 1], place + 1000.0f * static_cast<float>(second));
+          EXPECT_EQ(sample.image[voxel], place + 1000.0f * static_cast<float>(first));
+          EXPECT_EQ(sample.image[sample.voxels() + voxel], place + 1000.0f * static_cast<float>(second));
           EXPECT_EQ(sample.labels[voxel], d == 2 && h == 1 && w == 0   ? 3
                                           : d == 0 && h == 3 && w == 1 ? 2
                                                                        : 0);
@@ -207,15 +207,20 @@ TEST_F(BratsDataset, NetworkOrderThereAndBack) {
     values.voxels[n] = static_cast<float>(n);
     classes.voxels[n] = static_cast<uint8_t>(n % 251);
   }
-  std::vector<float> packed(3 * g.voxels(), -1);
-  pack_channel(values, 3, 1, packed);
-  EXPECT_EQ(unpack_channel(packed, g, 3, 1).voxels, values.voxels);
-  EXPECT_EQ(unpack_channel(packed, g, 3, 2).voxels, std::vector<float>(g.voxels(), -1));
+  std::vector<float> packed(g.voxels());
+  pack_image(values, packed);
+  EXPECT_EQ(packed[33], values.voxels[17]);  // [i, j, k] = [0, 1, 0]
+  EXPECT_EQ(unpack_channel(packed, g, 1, 0).voxels, values.voxels);
+  std::vector<float> interleaved(3 * g.voxels(), -1);
+  for (int64_t n = 0; n < g.voxels(); ++n) interleaved[3 * n + 1] = packed[n];
+  EXPECT_EQ(unpack_channel(interleaved, g, 3, 1).voxels, values.voxels);
+  EXPECT_EQ(unpack_channel(interleaved, g, 3, 2).voxels, std::vector<float>(g.voxels(), -1));
   std::vector<uint8_t> packed_labels(g.voxels());
   pack_labels(classes, packed_labels);
   EXPECT_EQ(unpack_labels(packed_labels, g).voxels, classes.voxels);
   EXPECT_THROW(pack_labels(classes, std::span(packed_labels).first(5)), std::invalid_argument);
-  EXPECT_THROW(pack_channel(values, 3, 3, packed), std::invalid_argument);
+  EXPECT_THROW(pack_image(values, interleaved), std::invalid_argument);
+  EXPECT_THROW(unpack_channel(interleaved, g, 3, 3), std::invalid_argument);
 }
 
 TEST_F(BratsDataset, FilesThatDoNotShareAGridAreErrorsWithBothValues) {
@@ -252,7 +257,7 @@ TEST_F(BratsDataset, VoxelsThatAreNotFinite) {
   expect_error<DataError>([&] { load("A"); }, {"A_t2.nii.gz", "found 2 NaN or infinite"});
   const Sample sample = load("A", Purpose::prediction);
   expect_warning("found 2 NaN or infinite values, set to 0");
-  EXPECT_EQ(sample.image[1], 0);
+  EXPECT_EQ(sample.image[sample.voxels()], 0);
   EXPECT_EQ(std::count(sample.image.begin(), sample.image.end(), 0.0f), 2);
 }
 

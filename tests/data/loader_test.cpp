@@ -74,7 +74,7 @@ TEST(Loader, KeepsTheOrderWhateverTheWorkers) {
       Loader loader(numbered, {.batch_size = 4, .workers = workers, .prefetch = prefetch});
       EXPECT_EQ(loader.next(), std::nullopt);
       for (int64_t epoch = 0; epoch < 3; ++epoch) {
-        loader.start_epoch(order, epoch);
+        loader.start_epoch(order);
         EXPECT_EQ(loader.batches(), 10);
         EXPECT_EQ(drain(loader), order);
         EXPECT_EQ(loader.next(), std::nullopt);
@@ -85,10 +85,10 @@ TEST(Loader, KeepsTheOrderWhateverTheWorkers) {
 
 TEST(Loader, DropLastLeavesOutAnIncompleteBatch) {
   Loader loader(numbered, {.batch_size = 4, .drop_last = true});
-  loader.start_epoch(epoch_order(11, 0, 0, false), 0);
+  loader.start_epoch(epoch_order(11, 0, 0, false));
   EXPECT_EQ(loader.batches(), 2);
   EXPECT_EQ(drain(loader), (Order{0, 1, 2, 3, 4, 5, 6, 7}));
-  loader.start_epoch({0, 1, 2}, 1);
+  loader.start_epoch({0, 1, 2});
   EXPECT_EQ(loader.batches(), 0);
   EXPECT_EQ(loader.next(), std::nullopt);
 }
@@ -108,7 +108,7 @@ TEST(Loader, LoadsAheadButNotBeyondTheBound) {
     grew.wait(lock, [&] { return loaded >= count; });
   };
   Loader loader(load, {.batch_size = 2, .workers = 2, .prefetch = 3});
-  loader.start_epoch(epoch_order(100, 0, 0, false), 0);
+  loader.start_epoch(epoch_order(100, 0, 0, false));
   wait_for(6);  // nobody has asked for a batch: the workers load ahead on their own
   EXPECT_TRUE(loader.next().has_value());
   wait_for(8);  // while the consumer is busy with the first batch, the next are loaded
@@ -123,32 +123,29 @@ TEST(Loader, ErrorsOfAWorkerReachTheConsumerInTheirPlace) {
   };
   for (int workers : {1, 3}) {
     Loader loader(load, {.batch_size = 2, .workers = workers});
-    loader.start_epoch(epoch_order(10, 0, 0, false), 0);
+    loader.start_epoch(epoch_order(10, 0, 0, false));
     EXPECT_EQ(loader.next()->indices, (Order{0, 1}));
     EXPECT_EQ(loader.next()->indices, (Order{2, 3}));
     expect_error<DataError>([&] { loader.next(); }, {"subject 5 is broken"});
     EXPECT_EQ(loader.next(), std::nullopt);
-    loader.start_epoch({1, 2, 3}, 1);  // still usable
+    loader.start_epoch({1, 2, 3});  // still usable
     EXPECT_EQ(drain(loader), (Order{1, 2, 3}));
   }
 }
 
-TEST(Loader, CacheLoadsOnceAndTransformsEveryTime) {
+TEST(Loader, CacheLoadsOnce) {
   std::atomic<int> loads{0};
   const LoadSample load = [&](int64_t index) {
     ++loads;
     return numbered(index);
   };
-  const TransformSample transform = [](Sample& sample, int64_t index, int64_t epoch, int64_t position) {
-    sample.image[0] += static_cast<float>(1000 * index + 100 * epoch + 10 * position);
-  };
-  Loader loader(load, {.batch_size = 3, .workers = 2, .cache_bytes = 1000}, transform);
+  Loader loader(load, {.batch_size = 3, .workers = 2, .cache_bytes = 1000});
   for (int64_t epoch = 0; epoch < 3; ++epoch) {
-    loader.start_epoch({2, 0, 1}, epoch);
+    loader.start_epoch({2, 0, 1});
     const auto batch = loader.next();
     for (size_t n = 0; n < 3; ++n) {
       const int64_t index = batch->indices[n];
-      EXPECT_EQ(batch->samples[n]->image[0], static_cast<float>(1001 * index + 100 * epoch + 10 * n));
+      EXPECT_EQ(batch->samples[n]->image[0], static_cast<float>(index));
     }
   }
   EXPECT_EQ(loads, 3);
@@ -163,7 +160,7 @@ TEST(Loader, CacheKeepsToItsBudget) {
   };
   Loader loader(load, {.cache_bytes = 11});  // two samples of 5 bytes
   for (int64_t epoch = 0; epoch < 2; ++epoch) {
-    loader.start_epoch({0, 1, 2, 3}, epoch);
+    loader.start_epoch({0, 1, 2, 3});
     EXPECT_EQ(drain(loader), (Order{0, 1, 2, 3}));
   }
   EXPECT_EQ(loads, 4 + 2);
@@ -173,11 +170,11 @@ TEST(Loader, CacheKeepsToItsBudget) {
 TEST(Loader, AnEpochCanBeGivenUpAndTheLoaderDestroyedAtAnyTime) {
   for (int repeat = 0; repeat < 50; ++repeat) {
     Loader loader(numbered, {.batch_size = 2, .workers = 3, .prefetch = 2});
-    loader.start_epoch(epoch_order(20, 0, 0, false), 0);
+    loader.start_epoch(epoch_order(20, 0, 0, false));
     if (repeat % 2) {
       EXPECT_EQ(loader.next()->indices, (Order{0, 1}));
     }
-    loader.start_epoch({7, 6, 5, 4}, 1);
+    loader.start_epoch({7, 6, 5, 4});
     EXPECT_EQ(loader.next()->indices, (Order{7, 6}));
   }
 }
@@ -188,10 +185,10 @@ TEST(Loader, MeasuresHowLongTheConsumerWaits) {
     return numbered(index);
   };
   Loader loader(load, {});
-  loader.start_epoch({0, 1, 2}, 0);
+  loader.start_epoch({0, 1, 2});
   drain(loader);
   EXPECT_GT(loader.wait_seconds(), 0);
-  loader.start_epoch({}, 1);
+  loader.start_epoch({});
   EXPECT_EQ(loader.wait_seconds(), 0);
 }
 
@@ -203,7 +200,7 @@ TEST(Loader, WorkersKeepTheirThreadsToThemselves) {
   };
   const int before = omp_get_max_threads();
   Loader loader(load, {.worker_threads = 3});
-  loader.start_epoch({0}, 0);
+  loader.start_epoch({0});
   drain(loader);
   EXPECT_EQ(threads, 3);
   EXPECT_EQ(omp_get_max_threads(), before);

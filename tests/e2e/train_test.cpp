@@ -25,30 +25,34 @@ const std::filesystem::path& phantom() {
 }
 
 std::vector<std::string> train_arguments(const std::filesystem::path& output) {
-  return {"train",
-          "--data",
-          phantom().string(),
-          "--output",
-          output.string(),
-          "--preprocess",
-          "to_canonical rescale(0,1) shape_multiple(8)",
-          "--network-channels",
-          "4,8,8",
-          "--batch-size",
-          "2",
-          "--epochs",
-          "6",
-          "--learning-rate",
-          "0.01",
-          "--dropout",
-          "0.1",
-          "--device",
-          "cpu",
-          "--seed",
-          "5",
-          "--checkpoint-every",
-          "3",
-          "--quiet"};
+  return {
+      "train",
+      "--data",
+      phantom().string(),
+      "--output",
+      output.string(),
+      "--preprocess",
+      "to_canonical rescale(0,1) shape_multiple(8)",
+      "--network-channels",
+      "4,8,8",
+      "--batch-size",
+      "2",
+      "--epochs",
+      "6",
+      "--learning-rate",
+      "0.01",
+      "--dropout",
+      "0.1",
+      "--augment",
+      "random_flip(axes=(0,1,2)) one_of(random_ghosting(),random_spike(),random_bias_field(),random_motion(),"
+      "random_elastic(num_control_points=5),p=0.8)",
+      "--device",
+      "cpu",
+      "--seed",
+      "5",
+      "--checkpoint-every",
+      "3",
+      "--quiet"};
 }
 
 std::vector<std::string> with(std::vector<std::string> arguments, const std::vector<std::string>& more) {
@@ -68,11 +72,16 @@ void expect_same_tensors(const std::filesystem::path& a, const std::filesystem::
   }
 }
 
+std::vector<nlohmann::json> log_of(const std::filesystem::path& folder) {
+  std::vector<nlohmann::json> entries;
+  std::ifstream stream(folder / "log.jsonl");
+  for (std::string line; std::getline(stream, line);) entries.push_back(nlohmann::json::parse(line));
+  return entries;
+}
+
 std::vector<double> losses(const std::filesystem::path& folder) {
   std::vector<double> values;
-  std::ifstream stream(folder / "log.jsonl");
-  for (std::string line; std::getline(stream, line);)
-    values.push_back(nlohmann::json::parse(line).at("loss"));
+  for (const nlohmann::json& entry : log_of(folder)) values.push_back(entry.at("loss"));
   return values;
 }
 
@@ -88,6 +97,47 @@ TEST(Train, SameSeedSameBitsForAnyNumberOfThreads) {
   expect_same_tensors(folder / "a/last.safetensors", folder / "b/last.safetensors");
   EXPECT_EQ(losses(folder / "a"), losses(folder / "b"));
   EXPECT_LT(losses(folder / "a").back(), losses(folder / "a").front());
+}
+
+// What the log says of a step's sample is enough to make its files again; training on those gives the same
+// loss.
+TEST(Train, TheLogMakesAnAugmentedSampleAgain) {
+  const TemporaryFolder folder;
+  const std::string id = "BraTS20_Training_002", steps = "to_canonical rescale(0,1) shape_multiple(8)";
+  std::ofstream(folder / "split.json")
+      << R"({"train": [")" + id + R"("], "validation": ["BraTS20_Training_005"]})";
+  const std::vector<std::string> more = {
+      "--split-file", (folder / "split.json").string(), "--batch-size", "1", "--epochs", "3"};
+  ASSERT_EQ(run(with(train_arguments(folder / "first"), more), folder).exit_code, 0);
+  const std::vector<nlohmann::json> log = log_of(folder / "first");
+  ASSERT_EQ(log.size(), 3u);
+  std::vector<std::string> drawn;
+  for (const nlohmann::json& entry : log) drawn.push_back(entry.at("augmentation").at(id).dump());
+  EXPECT_TRUE(drawn[0] != drawn[1] || drawn[1] != drawn[2]) << drawn[0];
+
+  const nlohmann::json texts = log.front().at("augmentation").at(id);
+  ASSERT_FALSE(texts.empty());
+  const std::string other = "BraTS20_Training_005";
+  for (const std::string& subject : {id, other}) {
+    std::filesystem::create_directories(folder / "data" / subject);
+    for (const std::string part : {"t1", "t2", "t1ce", "flair", "seg"}) {
+      const std::string file = subject + "/" + subject + "_" + part + ".nii.gz";
+      const std::string more_steps = subject == id ? texts.value(part == "seg" ? "labels" : part, "") : "";
+      std::vector<std::string> transform = {"transform", (phantom() / file).string(),
+                                            (folder / "data" / file).string(), "--apply",
+                                            steps + " " + more_steps};
+      if (part == "seg") transform.push_back("--labels");
+      const CommandResult result = run(transform, folder);
+      ASSERT_EQ(result.exit_code, 0) << result.error;
+    }
+  }
+  ASSERT_EQ(run(with(with(train_arguments(folder / "again"), more),
+                     {"--data", (folder / "data").string(), "--preprocess", "none", "--no-augment",
+                      "--max-steps", "1"}),
+                folder)
+                .exit_code,
+            0);
+  EXPECT_EQ(losses(folder / "again").front(), losses(folder / "first").front());
 }
 
 TEST(Train, KilledAnywhereItResumesBitForBit) {
