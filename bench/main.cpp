@@ -1,6 +1,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
+#include "bench/augment_bench.h"
 #include "bench/conv3d_bench.h"
 #include "bench/train_step_bench.h"
 
@@ -9,6 +10,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   vg::bench::register_train_step(app);
   vg::bench::register_conv3d(app);
+  vg::bench::register_augment(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
