@@ -1,5 +1,8 @@
 #include "kernels/augment/axis_filter.h"
 
+#include <cmath>
+#include <numbers>
+
 #include "kernels/augment/axis_filter_impl.h"
 
 namespace vg::kernels {
@@ -16,6 +19,23 @@ void axis_filter(View<float> y, View<const float> x, std::span<const float> matr
   require(static_cast<int64_t>(matrix.size()) == length * length, "axis_filter: the matrix has ",
           matrix.size(), " elements, expected ", length, " x ", length, " for axis ", axis);
   VG_DISPATCH(exec, axis_filter, y, x, matrix.data(), axis, accumulate, exec);
+}
+
+// (1 / L) sum over the frequencies k of factor[k] cos(2 pi k distance / L).
+std::vector<double> spectral_kernel(std::span<const double> factors) {
+  const auto length = static_cast<int64_t>(factors.size());
+  std::vector<double> cosines, kernel(factors.size());
+  for (int64_t i = 0; i < length; ++i)
+    cosines.push_back(std::cos(2 * std::numbers::pi * static_cast<double>(i) / static_cast<double>(length)) /
+                      static_cast<double>(length));
+  for (int64_t distance = 0; distance < length; ++distance) {
+    for (int64_t plane = 0; plane < length; ++plane) {
+      const int64_t frequency = plane - length / 2 + length;  // not negative
+      kernel[static_cast<size_t>(distance)] +=
+          factors[static_cast<size_t>(plane)] * cosines[static_cast<size_t>(frequency * distance % length)];
+    }
+  }
+  return kernel;
 }
 
 }  // namespace vg::kernels

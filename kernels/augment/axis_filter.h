@@ -3,6 +3,7 @@
 #pragma once
 
 #include <span>
+#include <vector>
 
 #include "kernels/augment/volumes.h"
 
@@ -16,5 +17,10 @@ int64_t axis_length(const char* function, const View<const float>& x, int axis);
 /// std::invalid_argument for another axis or size.
 void axis_filter(View<float> y, View<const float> x, std::span<const float> matrix, int axis, bool accumulate,
                  const Exec& exec);
+
+/// What becomes of a line when the planes of its centred spectrum are multiplied by `factors` and the real
+/// part of the inverse transform is taken: output i weighs input j by element (i - j) modulo the length of
+/// the result. Plane p is frequency p - length / 2.
+std::vector<double> spectral_kernel(std::span<const double> factors);
 
 }  // namespace vg::kernels

@@ -1,7 +1,6 @@
 #include "kernels/augment/ghosting.h"
 
 #include <cmath>
-#include <numbers>
 #include <vector>
 
 #include "kernels/augment/axis_filter.h"
@@ -29,27 +28,13 @@ std::vector<double> plane_factors(int64_t length, const GhostingParams& params) 
   return factors;
 }
 
-// The real part of: Fourier transform, planes times factors, inverse transform. Row i weighs input j by
-// (1 / L) sum over k of factor[k] cos(2 pi k (i - j) / L): a function of i - j modulo L.
-std::vector<float> filter_matrix(const std::vector<double>& factors) {
-  const auto length = static_cast<int64_t>(factors.size());
-  std::vector<double> cosines(factors.size()), weights(factors.size());
-  for (int64_t i = 0; i < length; ++i)
-    cosines[static_cast<size_t>(i)] =
-        std::cos(2 * std::numbers::pi * static_cast<double>(i) / static_cast<double>(length)) /
-        static_cast<double>(length);
-  for (int64_t distance = 0; distance < length; ++distance) {
-    for (int64_t plane = 0; plane < length; ++plane) {
-      const int64_t frequency = plane - length / 2 + length;  // not negative
-      weights[static_cast<size_t>(distance)] +=
-          factors[static_cast<size_t>(plane)] * cosines[static_cast<size_t>(frequency * distance % length)];
-    }
-  }
-  std::vector<float> matrix(static_cast<size_t>(length * length));
-  for (int64_t i = 0; i < length; ++i) {
-    for (int64_t j = 0; j < length; ++j)
-      matrix[static_cast<size_t>(i * length + j)] =
-          static_cast<float>(weights[static_cast<size_t>((i - j + length) % length)]);
+std::vector<float> ghosting_matrix(const std::vector<double>& factors) {
+  const std::vector<double> kernel = spectral_kernel(factors);
+  const size_t length = kernel.size();
+  std::vector<float> matrix;
+  for (size_t i = 0; i < length; ++i) {
+    for (size_t j = 0; j < length; ++j)
+      matrix.push_back(static_cast<float>(kernel[(i + length - j) % length]));
   }
   return matrix;
 }
@@ -64,7 +49,7 @@ void ghosting(View<float> y, View<const float> x, const GhostingParams& params, 
   require(!params.restore || (*params.restore >= 0 && *params.restore <= 1),
           "ghosting: the restored share is ", params.restore.value_or(0), ", expected 0 to 1");
   if (params.num_ghosts == 0 || params.intensity == 0) return copy(y, x, exec);
-  axis_filter(y, x, filter_matrix(plane_factors(length, params)), params.axis, false, exec);
+  axis_filter(y, x, ghosting_matrix(plane_factors(length, params)), params.axis, false, exec);
 }
 
 }  // namespace vg::kernels

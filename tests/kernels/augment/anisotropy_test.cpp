@@ -6,8 +6,8 @@ namespace vg::test {
 namespace {
 
 using namespace vg::kernels;
-using AugmentAnisotropyTest = DeviceTest;
-VG_ON_EVERY_DEVICE(AugmentAnisotropyTest);
+using AnisotropyTest = DeviceTest;
+VG_ON_EVERY_DEVICE(AnisotropyTest);
 
 // Two resamplings one after the other, in millimetres: the fine voxels are 1 mm wide and begin at 0 mm.
 std::vector<double> resampled_line(const std::vector<double>& fine, double factor) {
@@ -53,7 +53,7 @@ std::vector<double> resampled(const std::vector<float>& x, const Extents3& exten
   return y;
 }
 
-TEST_P(AugmentAnisotropyTest, IsTwoResamplings) {
+TEST_P(AnisotropyTest, IsTwoResamplings) {
   for (const Extents3& extent : {Extents3{5, 7, 17}, {9, 2, 33}, {1, 1, 1}}) {
     const auto x = uniform(count_of(extent), 1);
     for (const int axis : {0, 1, 2}) {
@@ -66,7 +66,7 @@ TEST_P(AugmentAnisotropyTest, IsTwoResamplings) {
   }
 }
 
-TEST_P(AugmentAnisotropyTest, EachVolumeForItself) {
+TEST_P(AnisotropyTest, EachVolumeForItself) {
   const Extents3 extent{6, 5, 4};
   const auto x = uniform(2 * count_of(extent), 2);
   const AnisotropyParams p{0, 2.5f};
@@ -76,13 +76,13 @@ TEST_P(AugmentAnisotropyTest, EachVolumeForItself) {
                      [&](auto y, auto in, const Exec& on) { anisotropy(y, in, p, on); });
 }
 
-TEST(AugmentAnisotropyThreads, SameBitsForAnyNumberOfThreads) {
+TEST(AnisotropyThreads, SameBitsForAnyNumberOfThreads) {
   expect_transform_thread_independent([](auto y, auto x, const Exec& on) {
     anisotropy(y, x, {1, 2.5f}, on);
   });
 }
 
-TEST_P(AugmentAnisotropyTest, WrongArgumentsAreErrors) {
+TEST_P(AnisotropyTest, WrongArgumentsAreErrors) {
   Activation<float> x(device(), 1, 2, 3, 4, 1), y(device(), 1, 2, 3, 4, 1);
   EXPECT_EQ(message_of([&] {
               anisotropy(y, x, {1, 0.5f}, exec());

@@ -11,8 +11,8 @@ namespace vg::test {
 namespace {
 
 using namespace vg::kernels;
-using AugmentAxisFilterTest = DeviceTest;
-VG_ON_EVERY_DEVICE(AugmentAxisFilterTest);
+using AxisFilterTest = DeviceTest;
+VG_ON_EVERY_DEVICE(AxisFilterTest);
 
 struct Extents {
   int64_t n, d, h, w;
@@ -52,7 +52,7 @@ void expect_filtered(DeviceKind device, const Exec& exec, const Extents& s, int 
   }
 }
 
-TEST_P(AugmentAxisFilterTest, ExactWithIntegersAlongEveryAxis) {
+TEST_P(AxisFilterTest, ExactWithIntegersAlongEveryAxis) {
   const Extents shapes[] = {{1, 1, 1, 1}, {2, 2, 3, 5},   {1, 5, 2, 3},  {1, 7, 3, 17},
                             {1, 3, 7, 2}, {1, 3, 33, 16}, {1, 33, 2, 7}, {2, 2, 5, 33}};
   for (const Extents& s : shapes) {
@@ -62,7 +62,7 @@ TEST_P(AugmentAxisFilterTest, ExactWithIntegersAlongEveryAxis) {
 }
 
 // Zeros are left out of the sums: bands, rows and columns without any other element, the matrix of zeros.
-TEST_P(AugmentAxisFilterTest, MatricesWithZeros) {
+TEST_P(AxisFilterTest, MatricesWithZeros) {
   const Extents s{1, 21, 40, 35};
   for (const int axis : {0, 1, 2}) {
     const int64_t length = s.length(axis);
@@ -80,7 +80,7 @@ TEST_P(AugmentAxisFilterTest, MatricesWithZeros) {
 }
 
 // More than one panel of inputs, more than one tile of columns and more than one piece of rows.
-TEST_P(AugmentAxisFilterTest, LongAxes) {
+TEST_P(AxisFilterTest, LongAxes) {
   const Extents shapes[] = {{1, 130, 1, 5}, {1, 2, 131, 20}, {1, 1, 2, 150}, {1, 7, 11, 70}};
   for (const Extents& s : shapes) {
     for (const int axis : {0, 1, 2})
@@ -88,7 +88,7 @@ TEST_P(AugmentAxisFilterTest, LongAxes) {
   }
 }
 
-TEST_P(AugmentAxisFilterTest, RandomFloats) {
+TEST_P(AxisFilterTest, RandomFloats) {
   const Extents s{1, 19, 23, 29};
   const auto x = uniform(s.count(), 1);
   Activation<float> vx(device(), s.n, s.d, s.h, s.w, 1, x);
@@ -103,7 +103,7 @@ TEST_P(AugmentAxisFilterTest, RandomFloats) {
   }
 }
 
-TEST(AugmentAxisFilterThreads, SameBitsForAnyNumberOfThreads) {
+TEST(AxisFilterThreads, SameBitsForAnyNumberOfThreads) {
   Activation<float> x(DeviceKind::cpu, 2, 17, 19, 50, 1, uniform(2 * 17 * 19 * 50, 1));
   for (const int axis : {0, 1, 2}) {
     const int64_t length = axis_length("test", x, axis);
@@ -117,7 +117,7 @@ TEST(AugmentAxisFilterThreads, SameBitsForAnyNumberOfThreads) {
   }
 }
 
-TEST_P(AugmentAxisFilterTest, WrongArgumentsAreErrors) {
+TEST_P(AxisFilterTest, WrongArgumentsAreErrors) {
   Activation<float> x(device(), 1, 2, 3, 4, 1), y(device(), 1, 2, 3, 4, 1), other(device(), 1, 2, 3, 5, 1);
   const std::vector<float> matrix(9);
   EXPECT_EQ(message_of([&] { axis_filter(y, x, matrix, 2, false, exec()); }),

@@ -6,8 +6,8 @@ namespace vg::test {
 namespace {
 
 using namespace vg::kernels;
-using AugmentBiasFieldTest = DeviceTest;
-VG_ON_EVERY_DEVICE(AugmentBiasFieldTest);
+using BiasFieldTest = DeviceTest;
+VG_ON_EVERY_DEVICE(BiasFieldTest);
 
 std::vector<double> with_bias(const std::vector<float>& x, const Extents3& extent, const BiasFieldParams& p) {
   std::vector<double> y(x.begin(), x.end());
@@ -31,7 +31,7 @@ std::vector<double> with_bias(const std::vector<float>& x, const Extents3& exten
   return y;
 }
 
-TEST_P(AugmentBiasFieldTest, IsTheExponentialOfAPolynomial) {
+TEST_P(BiasFieldTest, IsTheExponentialOfAPolynomial) {
   for (const Extents3& extent : {Extents3{5, 6, 17}, {1, 1, 1}, {1, 7, 33}, {3, 1, 2}, {2, 5, 1}}) {
     const auto x = uniform(count_of(extent), 1);
     for (const int order : {0, 1, 3, 7}) {
@@ -43,7 +43,7 @@ TEST_P(AugmentBiasFieldTest, IsTheExponentialOfAPolynomial) {
   }
 }
 
-TEST_P(AugmentBiasFieldTest, OneFieldForAllVolumes) {
+TEST_P(BiasFieldTest, OneFieldForAllVolumes) {
   const Extents3 extent{3, 4, 5};
   const auto x = uniform(2 * count_of(extent), 2);
   const BiasFieldParams p{3, uniform(20, 3, -0.5f, 0.5f)};
@@ -53,12 +53,12 @@ TEST_P(AugmentBiasFieldTest, OneFieldForAllVolumes) {
                      [&](auto y, auto in, const Exec& on) { bias_field(y, in, p, on); });
 }
 
-TEST(AugmentBiasFieldThreads, SameBitsForAnyNumberOfThreads) {
+TEST(BiasFieldThreads, SameBitsForAnyNumberOfThreads) {
   const BiasFieldParams p{3, uniform(20, 3, -0.5f, 0.5f)};
   expect_transform_thread_independent([&](auto y, auto x, const Exec& on) { bias_field(y, x, p, on); });
 }
 
-TEST_P(AugmentBiasFieldTest, WrongArgumentsAreErrors) {
+TEST_P(BiasFieldTest, WrongArgumentsAreErrors) {
   Activation<float> x(device(), 1, 2, 3, 4, 1), y(device(), 1, 2, 3, 4, 1);
   const auto message = [&](int order, size_t coefficients) {
     return message_of([&] { bias_field(y, x, {order, std::vector<float>(coefficients)}, exec()); });

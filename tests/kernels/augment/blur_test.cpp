@@ -6,8 +6,8 @@ namespace vg::test {
 namespace {
 
 using namespace vg::kernels;
-using AugmentBlurTest = DeviceTest;
-VG_ON_EVERY_DEVICE(AugmentBlurTest);
+using BlurTest = DeviceTest;
+VG_ON_EVERY_DEVICE(BlurTest);
 
 // The voxel at a place beyond the faces, step by step back into the volume.
 int64_t mirrored(int64_t place, int64_t length) {
@@ -46,7 +46,7 @@ std::vector<double> blurred(const std::vector<float>& x, const Extents3& s, cons
   return y;
 }
 
-TEST_P(AugmentBlurTest, IsAGaussianWithMirroredFaces) {
+TEST_P(BlurTest, IsAGaussianWithMirroredFaces) {
   const BlurParams deviations[] = {{{0.7f, 1, 0.5f}}, {{2, 0, 0}},        {{0, 1.3f, 0}}, {{0, 0, 0.6f}},
                                    {{0, 0.5f, 1.2f}}, {{0.1f, 0, 0.05f}}, {{0, 0, 0}}};
   for (const Extents3& extent : {Extents3{5, 3, 7}, {2, 1, 17}, {1, 1, 1}}) {
@@ -58,7 +58,7 @@ TEST_P(AugmentBlurTest, IsAGaussianWithMirroredFaces) {
   }
 }
 
-TEST_P(AugmentBlurTest, EachVolumeForItself) {
+TEST_P(BlurTest, EachVolumeForItself) {
   const Extents3 extent{3, 4, 5};
   const auto x = uniform(2 * count_of(extent), 2);
   const BlurParams p{{1, 1, 1}};
@@ -68,11 +68,11 @@ TEST_P(AugmentBlurTest, EachVolumeForItself) {
                      [&](auto y, auto in, const Exec& on) { blur(y, in, p, on); });
 }
 
-TEST(AugmentBlurThreads, SameBitsForAnyNumberOfThreads) {
+TEST(BlurThreads, SameBitsForAnyNumberOfThreads) {
   expect_transform_thread_independent([](auto y, auto x, const Exec& on) { blur(y, x, {{1, 2, 0.5f}}, on); });
 }
 
-TEST_P(AugmentBlurTest, WrongArgumentsAreErrors) {
+TEST_P(BlurTest, WrongArgumentsAreErrors) {
   Activation<float> x(device(), 1, 2, 3, 4, 1), y(device(), 1, 2, 3, 4, 1);
   EXPECT_EQ(message_of([&] {
               blur(y, x, {{0, -1, 0}}, exec());

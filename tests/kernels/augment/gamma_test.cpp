@@ -6,10 +6,10 @@ namespace vg::test {
 namespace {
 
 using namespace vg::kernels;
-using AugmentGammaTest = DeviceTest;
-VG_ON_EVERY_DEVICE(AugmentGammaTest);
+using GammaTest = DeviceTest;
+VG_ON_EVERY_DEVICE(GammaTest);
 
-TEST_P(AugmentGammaTest, IsASignedPower) {
+TEST_P(GammaTest, IsASignedPower) {
   for (const Extents3& extent : {Extents3{1, 1, 1}, {2, 3, 5}, {3, 2, 17}, {1, 2, 33}}) {
     auto x = uniform(2 * count_of(extent), 1, -3, 3);
     x[0] = 0;
@@ -25,7 +25,7 @@ TEST_P(AugmentGammaTest, IsASignedPower) {
   }
 }
 
-TEST_P(AugmentGammaTest, ZeroInfinityAndNanStay) {
+TEST_P(GammaTest, ZeroInfinityAndNanStay) {
   const std::vector<float> x{0.0f, INFINITY, -INFINITY, NAN, 1.0f};
   for_each_instruction_set(device(), [&] {
     Activation<float> y(device(), 1, 1, 1, 5, 1, x);
@@ -39,11 +39,11 @@ TEST_P(AugmentGammaTest, ZeroInfinityAndNanStay) {
   });
 }
 
-TEST(AugmentGammaThreads, SameBitsForAnyNumberOfThreads) {
+TEST(GammaThreads, SameBitsForAnyNumberOfThreads) {
   expect_transform_thread_independent([](auto y, auto x, const Exec& on) { gamma(y, x, {1.3f}, on); });
 }
 
-TEST_P(AugmentGammaTest, WrongArgumentsAreErrors) {
+TEST_P(GammaTest, WrongArgumentsAreErrors) {
   Activation<float> x(device(), 1, 2, 3, 4, 1), y(device(), 1, 2, 3, 4, 1);
   EXPECT_EQ(message_of([&] { gamma(y, x, {0}, exec()); }), "gamma: the exponent is 0, expected more than 0");
 }

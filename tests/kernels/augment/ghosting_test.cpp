@@ -6,8 +6,8 @@ namespace vg::test {
 namespace {
 
 using namespace vg::kernels;
-using AugmentGhostingTest = DeviceTest;
-VG_ON_EVERY_DEVICE(AugmentGhostingTest);
+using GhostingTest = DeviceTest;
+VG_ON_EVERY_DEVICE(GhostingTest);
 
 // Planes of the centred spectrum times 1 - intensity, the restored ones taken from the spectrum as it was.
 std::vector<double> with_ghosts(const std::vector<float>& x, const Extents3& extent,
@@ -30,7 +30,7 @@ std::vector<double> with_ghosts(const std::vector<float>& x, const Extents3& ext
   return real_volume_of(after, extent);
 }
 
-TEST_P(AugmentGhostingTest, IsAMaskOfTheSpectrum) {
+TEST_P(GhostingTest, IsAMaskOfTheSpectrum) {
   const Extents3 extent{5, 6, 7};
   const auto x = uniform(count_of(extent), 1);
   for (const int axis : {0, 1, 2}) {
@@ -44,7 +44,7 @@ TEST_P(AugmentGhostingTest, IsAMaskOfTheSpectrum) {
   }
 }
 
-TEST_P(AugmentGhostingTest, EachVolumeForItself) {
+TEST_P(GhostingTest, EachVolumeForItself) {
   const Extents3 extent{3, 8, 5};
   const auto x = uniform(2 * count_of(extent), 2);
   const GhostingParams p{3, 1, 0.5f, 0.3f};
@@ -54,7 +54,7 @@ TEST_P(AugmentGhostingTest, EachVolumeForItself) {
                      [&](auto y, auto in, const Exec& on) { ghosting(y, in, p, on); });
 }
 
-TEST_P(AugmentGhostingTest, NoGhostsOrNoIntensityCopies) {
+TEST_P(GhostingTest, NoGhostsOrNoIntensityCopies) {
   const Extents3 extent{2, 3, 5};
   const auto x = uniform(count_of(extent), 3);
   for (const GhostingParams& p : {GhostingParams{0, 0, 1, {}}, GhostingParams{4, 0, 0, {}}}) {
@@ -63,14 +63,14 @@ TEST_P(AugmentGhostingTest, NoGhostsOrNoIntensityCopies) {
   }
 }
 
-TEST(AugmentGhostingThreads, SameBitsForAnyNumberOfThreads) {
+TEST(GhostingThreads, SameBitsForAnyNumberOfThreads) {
   for (const int axis : {0, 1, 2})
     expect_transform_thread_independent([&](auto y, auto x, const Exec& on) {
       ghosting(y, x, {4, axis, 0.5f, {}}, on);
     });
 }
 
-TEST_P(AugmentGhostingTest, WrongArgumentsAreErrors) {
+TEST_P(GhostingTest, WrongArgumentsAreErrors) {
   Activation<float> x(device(), 1, 2, 3, 4, 1), y(device(), 1, 2, 3, 4, 1);
   const auto message = [&](const GhostingParams& p) {
     return message_of([&] { ghosting(y, x, p, exec()); });

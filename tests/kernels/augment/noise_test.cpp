@@ -7,8 +7,8 @@ namespace vg::test {
 namespace {
 
 using namespace vg::kernels;
-using AugmentNoiseTest = DeviceTest;
-VG_ON_EVERY_DEVICE(AugmentNoiseTest);
+using NoiseTest = DeviceTest;
+VG_ON_EVERY_DEVICE(NoiseTest);
 
 // Box and Muller's formula on pairs of the generator's numbers.
 double normal_number(uint64_t seed, uint64_t i) {
@@ -20,7 +20,7 @@ double normal_number(uint64_t seed, uint64_t i) {
 }
 
 // Rows whose first voxel has any place within a block of the generator.
-TEST_P(AugmentNoiseTest, IsTheGeneratorsNumberOfEachVoxel) {
+TEST_P(NoiseTest, IsTheGeneratorsNumberOfEachVoxel) {
   for (const Extents3& extent : {Extents3{1, 1, 1}, {2, 3, 5}, {3, 2, 17}, {1, 3, 33}, {2, 2, 16}}) {
     const auto x = uniform(2 * count_of(extent), 1);
     for (const uint64_t seed : {uint64_t{0}, uint64_t{0x123456789ABCDEF0}}) {
@@ -35,7 +35,7 @@ TEST_P(AugmentNoiseTest, IsTheGeneratorsNumberOfEachVoxel) {
   }
 }
 
-TEST_P(AugmentNoiseTest, MomentsAndIndependenceOfSeeds) {
+TEST_P(NoiseTest, MomentsAndIndependenceOfSeeds) {
   const int64_t count = 20000;
   const auto draw = [&](uint64_t seed) {
     Activation<float> y(device(), 1, 5, 40, 100, 1, std::vector<float>(static_cast<size_t>(count)));
@@ -57,11 +57,11 @@ TEST_P(AugmentNoiseTest, MomentsAndIndependenceOfSeeds) {
   EXPECT_NEAR(neighbours, 0, 0.036);
 }
 
-TEST(AugmentNoiseThreads, SameBitsForAnyNumberOfThreads) {
+TEST(NoiseThreads, SameBitsForAnyNumberOfThreads) {
   expect_transform_thread_independent([](auto y, auto x, const Exec& on) { noise(y, x, {0, 1, 5}, on); });
 }
 
-TEST_P(AugmentNoiseTest, WrongArgumentsAreErrors) {
+TEST_P(NoiseTest, WrongArgumentsAreErrors) {
   Activation<float> x(device(), 1, 2, 3, 4, 1), y(device(), 1, 2, 3, 4, 1);
   EXPECT_EQ(message_of([&] {
               noise(y, x, {0, -1, 0}, exec());

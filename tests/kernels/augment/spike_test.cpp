@@ -6,8 +6,8 @@ namespace vg::test {
 namespace {
 
 using namespace vg::kernels;
-using AugmentSpikeTest = DeviceTest;
-VG_ON_EVERY_DEVICE(AugmentSpikeTest);
+using SpikeTest = DeviceTest;
+VG_ON_EVERY_DEVICE(SpikeTest);
 
 // Adds maximum * intensity at one place of the centred spectrum after the other. Real parts that differ by
 // rounding alone are a tie: those of S[k] and S[-k].
@@ -39,7 +39,7 @@ void expect_spikes(DeviceKind device, const Exec& exec, const Extents3& extent, 
 constexpr Extents3 shape{5, 6, 7};
 constexpr std::array<float, 3> centre{0.5f, 0.5f, 0.5f};
 
-TEST_P(AugmentSpikeTest, OneSpikeIsAPlaneWave) {
+TEST_P(SpikeTest, OneSpikeIsAPlaneWave) {
   const auto x = uniform(count_of(shape), 1, 0, 1);
   for (const auto& position : {std::array<float, 3>{0.1f, 0.7f, 0.99f}, {0.9f, 0.01f, 0.3f}, centre}) {
     expect_spikes(device(), exec(), shape, x, {{position}, 1});
@@ -49,14 +49,14 @@ TEST_P(AugmentSpikeTest, OneSpikeIsAPlaneWave) {
     expect_spikes(device(), exec(), thin, uniform(count_of(thin), 2, 0, 1), {{{0.2f, 0.9f, 0.6f}}, 1});
 }
 
-TEST_P(AugmentSpikeTest, MaximumOfVolumesWithNegativeVoxels) {
+TEST_P(SpikeTest, MaximumOfVolumesWithNegativeVoxels) {
   for (const uint32_t seed : {1u, 2u, 3u, 4u})
     expect_spikes(device(), exec(), shape, uniform(count_of(shape), seed), {{{0.3f, 0.9f, 0.2f}}, 1.5f});
   expect_spikes(device(), exec(), shape, std::vector<float>(static_cast<size_t>(count_of(shape)), -2),
                 {{{0.3f, 0.9f, 0.2f}}, 1});
 }
 
-TEST_P(AugmentSpikeTest, EachSpikeCountsForTheNextMaximum) {
+TEST_P(SpikeTest, EachSpikeCountsForTheNextMaximum) {
   const std::array<float, 3> a{0.1f, 0.7f, 0.99f}, b{0.6f, 0.2f, 0.3f};
   for (const float low : {0.0f, -1.0f}) {
     const auto x = uniform(count_of(shape), 7, low, 1);
@@ -68,7 +68,7 @@ TEST_P(AugmentSpikeTest, EachSpikeCountsForTheNextMaximum) {
 }
 
 // The highest frequency in a long row goes through many turns; the phase must not lose the fraction.
-TEST_P(AugmentSpikeTest, PhaseIsAccurateFarOut) {
+TEST_P(SpikeTest, PhaseIsAccurateFarOut) {
   const int64_t width = 3001;
   std::vector<float> x(static_cast<size_t>(width), 0.0f);
   x[0] = 1;  // the spectrum is 1 everywhere
@@ -83,7 +83,7 @@ TEST_P(AugmentSpikeTest, PhaseIsAccurateFarOut) {
                      [&](auto y, auto in, const Exec& on) { spike(y, in, p, on); });
 }
 
-TEST_P(AugmentSpikeTest, EachVolumeHasItsOwnMaximum) {
+TEST_P(SpikeTest, EachVolumeHasItsOwnMaximum) {
   auto x = uniform(count_of(shape), 4, 0, 1);
   const auto second = uniform(count_of(shape), 5, -1, 1);
   const SpikeParams p{{{0.1f, 0.7f, 0.9f}}, 1};
@@ -93,7 +93,7 @@ TEST_P(AugmentSpikeTest, EachVolumeHasItsOwnMaximum) {
                      [&](auto y, auto in, const Exec& on) { spike(y, in, p, on); });
 }
 
-TEST_P(AugmentSpikeTest, NoSpikesOrNoIntensityCopies) {
+TEST_P(SpikeTest, NoSpikesOrNoIntensityCopies) {
   const auto x = uniform(count_of(shape), 3);
   for (const SpikeParams& p : {SpikeParams{{}, 1}, SpikeParams{{centre}, 0}}) {
     expect_transformed(device(), exec(), 1, shape, x, {x.begin(), x.end()}, 0,
@@ -101,13 +101,13 @@ TEST_P(AugmentSpikeTest, NoSpikesOrNoIntensityCopies) {
   }
 }
 
-TEST(AugmentSpikeThreads, SameBitsForAnyNumberOfThreads) {
+TEST(SpikeThreads, SameBitsForAnyNumberOfThreads) {
   expect_transform_thread_independent([&](auto y, auto x, const Exec& on) {
     spike(y, x, {{{0.1f, 0.2f, 0.3f}, {0.5f, 0.7f, 0.9f}}, 1}, on);
   });
 }
 
-TEST_P(AugmentSpikeTest, WrongArgumentsAreErrors) {
+TEST_P(SpikeTest, WrongArgumentsAreErrors) {
   Activation<float> x(device(), 1, 2, 3, 4, 1), y(device(), 1, 2, 3, 4, 1);
   EXPECT_EQ(message_of([&] {
               spike(y, x, {{{0.5f, 1, 0}}, 1}, exec());

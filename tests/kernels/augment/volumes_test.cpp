@@ -15,10 +15,10 @@ namespace vg::test {
 namespace {
 
 using namespace vg::kernels;
-using AugmentVolumesTest = DeviceTest;
-VG_ON_EVERY_DEVICE(AugmentVolumesTest);
+using VolumesTest = DeviceTest;
+VG_ON_EVERY_DEVICE(VolumesTest);
 
-TEST_P(AugmentVolumesTest, StatisticsOfEachVolume) {
+TEST_P(VolumesTest, StatisticsOfEachVolume) {
   const int64_t shapes[][4] = {{1, 1, 1, 1},  {3, 2, 3, 5},    {2, 1, 7, 17},
                                {1, 3, 5, 33}, {1, 1, 1, 3000}, {2, 20, 30, 40}};
   for (const auto& [n, d, h, w] : shapes) {
@@ -40,7 +40,7 @@ TEST_P(AugmentVolumesTest, StatisticsOfEachVolume) {
   }
 }
 
-TEST_P(AugmentVolumesTest, SumOfManyVoxelsIsAccurate) {
+TEST_P(VolumesTest, SumOfManyVoxelsIsAccurate) {
   const auto values = uniform(64 * 1024, 3, 0, 1000);
   const double expected = std::accumulate(values.begin(), values.end(), 0.0);
   Activation<float> x(device(), 1, 8, 64, 128, 1, values);
@@ -48,7 +48,7 @@ TEST_P(AugmentVolumesTest, SumOfManyVoxelsIsAccurate) {
                            [&] { EXPECT_NEAR(volume_statistics(x, exec())[0].sum / expected, 1, 1e-7); });
 }
 
-TEST(AugmentVolumesThreads, SameBitsForAnyNumberOfThreads) {
+TEST(VolumesThreads, SameBitsForAnyNumberOfThreads) {
   Activation<float> x(DeviceKind::cpu, 2, 13, 40, 50, 1, uniform(2 * 13 * 40 * 50, 1));
   expect_thread_independent([&] {
     Workspace workspace(DeviceKind::cpu);
@@ -59,7 +59,7 @@ TEST(AugmentVolumesThreads, SameBitsForAnyNumberOfThreads) {
   });
 }
 
-TEST(AugmentVolumesErrors, SayWhatIsWrong) {
+TEST(VolumesErrors, SayWhatIsWrong) {
   Activation<float> x(DeviceKind::cpu, 1, 2, 3, 4, 1), channels(DeviceKind::cpu, 1, 2, 3, 4, 2),
       apart(DeviceKind::cpu, 1, 2, 3, 4, 1, Placement{0, 1, 0}), smaller(DeviceKind::cpu, 1, 2, 3, 3, 1);
   const auto check = [](const View<float>& y, const View<const float>& in) {
