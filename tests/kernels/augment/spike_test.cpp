@@ -67,6 +67,22 @@ TEST_P(SpikeTest, EachSpikeCountsForTheNextMaximum) {
   }
 }
 
+// Wherever the first spike lies, at the maximum or at its mirror image too, the other one of the pair stays.
+TEST_P(SpikeTest, FirstSpikeAtEveryPlace) {
+  const Extents3 small{2, 3, 5};
+  std::vector<float> x;  // a wave along the diagonals of H and W, and something beside it
+  for_each_place(small, [&](size_t i, const Extents3& v) {
+    const double turns = static_cast<double>(v[1]) / 3 + static_cast<double>(v[2]) / 5;
+    x.push_back(static_cast<float>(std::cos(2 * M_PI * turns + 0.3)) + uniform(30, 3)[i] / 4);
+  });
+  for_each_place(small, [&](size_t, const Extents3& place) {
+    std::array<float, 3> position{};
+    for (size_t axis = 0; axis < 3; ++axis)
+      position[axis] = (static_cast<float>(place[axis]) + 0.5f) / static_cast<float>(small[axis]);
+    expect_spikes(device(), exec(), small, x, {{position, {0.1f, 0.7f, 0.9f}}, -1});
+  });
+}
+
 // The highest frequency in a long row goes through many turns; the phase must not lose the fraction.
 TEST_P(SpikeTest, PhaseIsAccurateFarOut) {
   const int64_t width = 3001;
