@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 #include <numeric>
 
 #include "kernels/augment/axis_filter.h"
@@ -42,17 +41,10 @@ std::vector<Band> moved_bands(const std::vector<float>& times, int64_t width) {
 /// What keeps the planes [begin, end) of the centred spectrum of rows of `width`, as a kernel; of the result,
 /// the real part is taken. Plane s is frequency s - width / 2.
 std::vector<float> band_kernel(const Band& band, int64_t width) {
-  std::vector<double> cosine;
-  for (int64_t i = 0; i < width; ++i)
-    cosine.push_back(std::cos(2 * std::numbers::pi * static_cast<double>(i) / static_cast<double>(width)));
-  std::vector<float> kernel;
-  for (int64_t i = 0; i < width; ++i) {
-    double sum = 0;
-    for (int64_t s = band.begin; s < band.end; ++s)
-      sum += cosine[static_cast<size_t>(std::abs(s - width / 2) * i % width)];
-    kernel.push_back(static_cast<float>(sum / static_cast<double>(width)));
-  }
-  return kernel;
+  std::vector<double> factors(static_cast<size_t>(width));
+  std::fill(factors.begin() + band.begin, factors.begin() + band.end, 1.0);
+  const std::vector<double> kernel = spectral_kernel(factors);
+  return {kernel.begin(), kernel.end()};
 }
 
 /// As filter_moved, one step after the other over whole volumes.
