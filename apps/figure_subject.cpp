@@ -145,6 +145,13 @@ FigureSubject load_figure_subject(const FigureFiles& files, SliceAxis axis, cons
   return subject;
 }
 
+void check_slice(const FigureSubject& subject, int64_t slice) {
+  if (slice < 0 || slice >= subject.prediction.slices)
+    throw std::invalid_argument("--slice: found " + std::to_string(slice) + ", expected 0 to " +
+                                std::to_string(subject.prediction.slices - 1) + " (" +
+                                to_string(subject.axis) + " slices of " + subject.id + ")");
+}
+
 std::span<const Colour> class_colours() {
   static constexpr std::array<Colour, 5> colours{{
       kBlack,

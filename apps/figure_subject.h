@@ -81,6 +81,9 @@ struct FigureSubject {
 FigureSubject load_figure_subject(const FigureFiles& files, SliceAxis axis, const data::LabelSchema& schema,
                                   const data::Warn& warn);
 
+/// Throws std::invalid_argument if there is no such slice.
+void check_slice(const FigureSubject& subject, int64_t slice);
+
 /// Colours by class index: Okabe and Ito's colours, which stay apart for the colour-blind. [0] is black.
 std::span<const Colour> class_colours();
 

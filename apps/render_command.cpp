@@ -1,4 +1,5 @@
 #include <memory>
+#include <optional>
 
 #include "apps/cli_support.h"
 #include "apps/figure_subject.h"
@@ -6,6 +7,7 @@
 #include "apps/png_file.h"
 #include "apps/slice_animation.h"
 #include "apps/slice_figure.h"
+#include "apps/slice_page.h"
 #include "apps/terminal.h"
 #include "apps/training_curves.h"
 #include "data/brats_dataset.h"
@@ -19,12 +21,12 @@ namespace fs = std::filesystem;
 
 struct RenderCommand {
   std::string prediction, truth, image, dataset, run_folder, modality = "flair", output, axis = "axial";
-  int64_t slice = -1;
+  std::optional<int64_t> slice;
   int year = 2020, delay = 80;
-  bool png = false, gif = false, quiet = false;
+  bool png = false, gif = false, html = false, quiet = false;
 
   // Without a choice, all.
-  [[nodiscard]] bool wants(bool kind) const { return kind || !(png || gif); }
+  [[nodiscard]] bool wants(bool kind) const { return kind || !(png || gif || html); }
 
   // One prediction, with the files given or those of the data set.
   [[nodiscard]] FigureFiles with_files(const std::string& id, const fs::path& file,
@@ -73,10 +75,11 @@ struct RenderCommand {
     const FigureSubject subject =
         load_figure_subject(files, parse_slice_axis(axis), data::brats_edition(year).schema, warn);
     const std::string base = (fs::path(output) / files.id).string();
-    if (wants(png))
-      write_png(base + ".png",
-                draw_slice_figure(subject, slice >= 0 ? slice : subject.slice_with_most_tumour()));
+    const int64_t chosen = slice ? *slice : subject.slice_with_most_tumour();
+    check_slice(subject, chosen);
+    if (wants(png)) write_png(base + ".png", draw_slice_figure(subject, chosen));
     if (wants(gif)) write_file_atomically(base + ".gif", draw_slice_animation(subject, delay / 10));
+    if (wants(html)) write_file_atomically(base + ".html", draw_slice_page(subject, chosen));
   }
 
   void draw_curves(Terminal& terminal) {
@@ -117,8 +120,10 @@ struct RenderCommand {
 
 void register_render(CLI::App& app, int& /*exit_code*/) {
   const auto command = std::make_shared<RenderCommand>();
-  CLI::App* sub = app.add_subcommand("render", "figures of predictions");
-  sub->add_option("prediction", command->prediction, "label map (NIfTI), or a folder of ID.nii.gz");
+  CLI::App* sub = app.add_subcommand("render",
+                                     "figures of predictions: a slice as PNG, all slices as GIF, a page with "
+                                     "the slices in 3D; curves of a run");
+  sub->add_option("PREDICTION", command->prediction, "label map (NIfTI), or a folder of ID.nii.gz");
   sub->add_option("--run", command->run_folder,
                   "folder of a training run: draws its losses and Dice to curves.png instead");
   sub->add_option("--truth", command->truth, "label map to compare with");
@@ -141,7 +146,24 @@ void register_render(CLI::App& app, int& /*exit_code*/) {
       ->capture_default_str();
   sub->add_flag("--png", command->png, "write ID.png: image, prediction and truth of one slice side by side");
   sub->add_flag("--gif", command->gif, "write ID.gif: scrolls through all slices, one pixel a voxel");
+  sub->add_flag("--html", command->html,
+                "write ID.html: a page with the slices stacked in 3D and a slider; needs no network");
   sub->add_flag("-q,--quiet", command->quiet, "print nothing but errors and warnings");
+  sub->footer(
+      "Without --png, --gif and --html all three are written, named ID.png, ID.gif and ID.html after the "
+      "prediction.\n"
+      "Slices are shown as radiologists do: the patient's right is at the left of axial and coronal slices; "
+      "in sagittal\n"
+      "ones the front is at the left. Letters at the edges (R, L, A, P, S, I) say so. Without truth or image "
+      "their panels\n"
+      "are left out.\n"
+      "Examples:\n"
+      "  voxgrad render predictions/BraTS20_Training_021.nii.gz --truth BraTS20_Training_021_seg.nii.gz "
+      "--image "
+      "BraTS20_Training_021_flair.nii.gz\n"
+      "  voxgrad render predictions --data BraTS2020_TrainingData --output figures\n"
+      "  voxgrad render predictions --data data --modality t1ce --axis coronal --png --output figures\n"
+      "  voxgrad render --run runs/seed");
   sub->callback([command] { command->run(); });
 }
 

@@ -100,10 +100,7 @@ std::vector<LegendEntry> legend_of(const FigureSubject& subject) {
 
 Picture draw_slice_figure(const FigureSubject& subject, int64_t slice) {
   const SliceStack& stack = subject.prediction;
-  if (slice < 0 || slice >= stack.slices)
-    throw std::invalid_argument("--slice: found " + std::to_string(slice) + ", expected 0 to " +
-                                std::to_string(stack.slices - 1) + " (" + to_string(subject.axis) +
-                                " slices of " + subject.id + ")");
+  check_slice(subject, slice);
   const double across = static_cast<double>(stack.width) * subject.spacing[0],
                down = static_cast<double>(stack.height) * subject.spacing[1];
   const double scale = kPanel / std::max(across, down);

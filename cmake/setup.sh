@@ -1,12 +1,12 @@
 # Sourced by ./demo and ./test: installs what is missing, chooses the preset, builds.
 
-# Installs the packages of packages.txt that are missing, with apt, as root or with sudo.
+# install_packages [FILE...]: installs what is missing of the packages in packages.txt and the files, with apt, as root or with sudo.
 install_packages() {
   local missing=() package
   while read -r package; do
     case "$package" in '' | '#'*) continue ;; esac
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
-  done <cmake/packages.txt
+  done < <(cat cmake/packages.txt "$@")
   [ ${#missing[@]} -eq 0 ] && return
   echo "Installing: ${missing[*]}"
   local as_root=()

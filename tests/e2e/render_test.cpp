@@ -1,9 +1,8 @@
 // Figures from the command line.
 #include <fstream>
 
-#include "data/nifti_io.h"
 #include "data/transforms.h"
-#include "e2e/command.h"
+#include "e2e/subjects.h"
 #include "support/picture_files.h"
 
 namespace vg::test {
@@ -11,50 +10,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Two subjects, and predictions for them that miss a slab of voxels at one side.
-struct Subjects {
-  TemporaryFolder folder;
-  fs::path data = folder / "data", predictions = folder / "predictions";
-
-  Subjects() {
-    const CommandResult result = run({"phantom", data.string(), "--subjects", "2", "--voxel-size", "6",
-                                      "--seed", "3", "--procedural", "--quiet"},
-                                     folder);
-    if (result.exit_code != 0) throw std::runtime_error(result.error);
-    fs::create_directories(predictions);
-    for (const char* id : {"BraTS20_Training_001", "BraTS20_Training_002"}) {
-      data::LabelMap labels = data::read_label_map(file(id, "seg"));
-      for (size_t i = 0; i < labels.voxels.size(); ++i) {
-        if (i % 7 == 0) labels.voxels[i] = 0;
-      }
-      data::write_label_map(predictions / (std::string(id) + ".nii.gz"), labels);
-    }
-  }
-  [[nodiscard]] fs::path file(const std::string& id, const std::string& kind) const {
-    return data / id / (id + "_" + kind + ".nii.gz");
-  }
-};
-
-const Subjects& subjects() {
-  static const Subjects made;
-  return made;
-}
-
 const std::string kId = "BraTS20_Training_001";
-
-std::vector<std::string> arguments(const fs::path& output, const std::vector<std::string>& more = {}) {
-  std::vector<std::string> all{"render",   (subjects().predictions / (kId + ".nii.gz")).string(),
-                               "--truth",  subjects().file(kId, "seg").string(),
-                               "--image",  subjects().file(kId, "flair").string(),
-                               "--output", output.string(),
-                               "--quiet"};
-  all.insert(all.end(), more.begin(), more.end());
-  return all;
-}
 
 TEST(Render, WritesEveryKindOfFigure) {
   const TemporaryFolder folder;
-  const CommandResult result = run(arguments(folder / "figures"), folder);
+  const CommandResult result = run(render_arguments(folder / "figures"), folder);
   ASSERT_EQ(result.exit_code, 0) << result.error;
   EXPECT_EQ(result.error, "");
   const DecodedPng png = decode_png(read_text(folder / ("figures/" + kId + ".png")));
@@ -63,15 +23,17 @@ TEST(Render, WritesEveryKindOfFigure) {
   const DecodedGif gif = decode_gif(read_text(folder / ("figures/" + kId + ".gif")));
   EXPECT_EQ(gif.width, 2 * extent[0]);
   EXPECT_EQ(gif.indices.size(), static_cast<size_t>(extent[2]));
+  EXPECT_NE(read_text(folder / ("figures/" + kId + ".html")).find("</html>"), std::string::npos);
   // Once more: the same bytes.
-  ASSERT_EQ(run(arguments(folder / "again"), folder).exit_code, 0);
+  ASSERT_EQ(run(render_arguments(folder / "again"), folder).exit_code, 0);
   for (const auto& entry : fs::directory_iterator(folder / "figures"))
     EXPECT_EQ(read_text(entry.path()), read_text(folder / ("again/" + entry.path().filename().string())));
 }
 
 TEST(Render, OnlyWhatIsAskedFor) {
   const TemporaryFolder folder;
-  ASSERT_EQ(run(arguments(folder / "a", {"--gif", "--axis", "sagittal", "--delay", "200"}), folder).exit_code,
+  ASSERT_EQ(run(render_arguments(folder / "a", {"--gif", "--axis", "sagittal", "--delay", "200"}), folder)
+                .exit_code,
             0);
   EXPECT_FALSE(fs::exists(folder / ("a/" + kId + ".png")));
   const DecodedGif gif = decode_gif(read_text(folder / ("a/" + kId + ".gif")));
@@ -137,7 +99,7 @@ TEST(Render, CurvesOfARun) {
 
 TEST(Render, AFullDiskLeavesNoHalfFile) {
   const TemporaryFolder folder;
-  const CommandResult result = Command(arguments(folder / "figures"), folder.path(), 4096).wait();
+  const CommandResult result = Command(render_arguments(folder / "figures"), folder.path(), 4096).wait();
   expect_one_line(result, 1, {".png: cannot be written"});
   EXPECT_TRUE(fs::is_empty(folder / "figures"));
 }
