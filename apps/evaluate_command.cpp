@@ -5,7 +5,7 @@
 
 #include "apps/cli_support.h"
 #include "apps/label_files.h"
-#include "apps/segmentation_scores.h"
+#include "apps/score_files.h"
 #include "apps/terminal.h"
 #include "data/nifti_io.h"
 #include "data/split.h"
@@ -55,20 +55,6 @@ struct EvaluateCommand {
                                split_file);
   }
 
-  static SubjectScores score(const std::string& id, const fs::path& predicted, const fs::path& reference,
-                             const data::LabelSchema& schema, const data::Warn& warn) {
-    const data::LabelMap p = data::read_label_map(predicted, warn), r = data::read_label_map(reference, warn);
-    if (p.geometry.extent != r.geometry.extent) {
-      throw data::DataError(predicted.string() + ": size: found " + extent_text(p.geometry.extent) +
-                            ", expected " + extent_text(r.geometry.extent) + " of " + reference.string() +
-                            "; predict on the grid of the reference");
-    }
-    ConfusionMatrix matrix(schema.classes());
-    matrix.add(data::labels_to_classes(r, schema, reference.string()).voxels,
-               data::labels_to_classes(p, schema, predicted.string()).voxels);
-    return subject_scores(id, matrix, schema);
-  }
-
   void run() const {
     Terminal terminal(quiet);
     const data::LabelSchema& schema = data::brats_edition(year).schema;
@@ -78,7 +64,7 @@ struct EvaluateCommand {
     Pace pace(static_cast<int64_t>(predicted.size()));
     for (const auto& [id, path] : predicted) {
       subjects.push_back(
-          score(id, path, known.at(id), schema, [&](const std::string& line) { terminal.warn(line); }));
+          score_files(id, path, known.at(id), schema, [&](const std::string& line) { terminal.warn(line); }));
       pace.advance();
       terminal.status("evaluate " + pace.text() + "  " + id);
     }

@@ -2,16 +2,11 @@
 #include <optional>
 
 #include "apps/cli_support.h"
-#include "apps/figure_subject.h"
+#include "apps/figures.h"
 #include "apps/label_files.h"
-#include "apps/png_file.h"
-#include "apps/slice_animation.h"
-#include "apps/slice_figure.h"
-#include "apps/slice_page.h"
 #include "apps/terminal.h"
 #include "apps/training_curves.h"
 #include "data/brats_dataset.h"
-#include "engine/atomic_file.h"
 
 namespace vg::apps {
 
@@ -72,14 +67,13 @@ struct RenderCommand {
   }
 
   void render(const FigureFiles& files, const data::Warn& warn) const {
-    const FigureSubject subject =
-        load_figure_subject(files, parse_slice_axis(axis), data::brats_edition(year).schema, warn);
-    const std::string base = (fs::path(output) / files.id).string();
-    const int64_t chosen = slice ? *slice : subject.slice_with_most_tumour();
-    check_slice(subject, chosen);
-    if (wants(png)) write_png(base + ".png", draw_slice_figure(subject, chosen));
-    if (wants(gif)) write_file_atomically(base + ".gif", draw_slice_animation(subject, delay / 10));
-    if (wants(html)) write_file_atomically(base + ".html", draw_slice_page(subject, chosen));
+    const FigureOptions options{.axis = parse_slice_axis(axis),
+                                .slice = slice,
+                                .delay = delay,
+                                .png = wants(png),
+                                .gif = wants(gif),
+                                .html = wants(html)};
+    write_figures(files, fs::path(output) / files.id, options, data::brats_edition(year).schema, warn);
   }
 
   void draw_curves(Terminal& terminal) {

@@ -3,6 +3,7 @@
 
 #include "apps/cli_support.h"
 #include "apps/run_lock.h"
+#include "apps/run_report.h"
 #include "apps/trainer.h"
 #include "engine/atomic_file.h"
 
@@ -32,6 +33,7 @@ struct TrainCommand {
   DeviceOptions device;
   std::string preset = "default", config, channels, network_channels;
   bool no_shuffle = false, no_augment = false, quiet = false;
+  bool evaluate = false, no_evaluate = false;
   CLI::App* app = nullptr;
 
   void add_run_options() {
@@ -65,6 +67,10 @@ struct TrainCommand {
                   "repeat the seed's mistakes, to compare with it: labels renumbered in each subject, "
                   "validation on augmented scans, no shuffling, motion about the world's origin, elastic "
                   "deformation with one border free");
+    app->add_flag("--evaluate", evaluate,
+                  "at the end predict the validation subjects with the best weights, score them and draw "
+                  "figures; with --preset seed this is done anyway");
+    app->add_flag("--no-evaluate", no_evaluate, "do not, whatever the preset says");
     app->add_flag("--resume", options.resume,
                   "go on from the run folder's last checkpoint, with the options of the run")
         ->configurable(false);
@@ -132,6 +138,7 @@ struct TrainCommand {
     }
     options.shuffle = !no_shuffle && !options.seed_compat;
     if (options.seed_compat && options.augmentation == "seed") options.augmentation = "seed-compat";
+    evaluate = (evaluate || preset == "seed") && !no_evaluate;
     if (no_augment) options.augmentation = "none";
     if (options.data.empty())
       throw std::runtime_error("--data: name the data set, e.g. --data BraTS2020_TrainingData");
@@ -174,8 +181,13 @@ struct TrainCommand {
     if (!options.resume) save_options();
     Trainer trainer(options, terminal);
     const int signal = trainer.run();
+    if (signal == 0 && evaluate) {
+      write_run_report(options.output, trainer.validation_subjects(), data::brats_edition(options.year),
+                       options.device, terminal);
+    }
     terminal.say("results: " + options.output.string() +
-                 "/best.safetensors, last.safetensors, log.jsonl, epochs.csv, split.json");
+                 "/best.safetensors, last.safetensors, log.jsonl, epochs.csv, curves.png, split.json" +
+                 (signal == 0 && evaluate ? ", evaluation.json, predictions, figures" : ""));
     return signal == 0 ? 0 : 128 + signal;
   }
 };
@@ -194,7 +206,11 @@ void register_train(CLI::App& app, int& exit_code) {
       "  voxgrad train --output runs/a --resume\n"
       "The run folder gets best.safetensors (weights with the best mean Dice of the regions; loads in "
       "MONAI), last.safetensors (whole\n"
-      "state, for --resume), log.jsonl (a line for each step), epochs.csv, split.json and options.toml.");
+      "state, for --resume), log.jsonl (a line for each step, with the transforms that augmentation drew, as "
+      "text for\n"
+      "'voxgrad transform'), epochs.csv, curves.png, split.json and options.toml; with --evaluate also "
+      "predictions,\n"
+      "evaluation.json and figures of the best, median and worst validation subject.");
   command->app->callback([command, &exit_code] { exit_code = command->run(); });
 }
 

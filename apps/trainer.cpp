@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "apps/signals.h"
+#include "apps/training_curves.h"
 #include "kernels/softmax/softmax.h"
 #include "layers/dice.h"
 #include "layers/dice_cross_entropy.h"
@@ -78,6 +79,12 @@ Trainer::Trainer(TrainOptions options, Terminal& terminal)
 }
 
 Trainer::~Trainer() = default;
+
+std::vector<data::SubjectFiles> Trainer::validation_subjects() const {
+  std::vector<data::SubjectFiles> subjects;
+  for (const std::string& id : split_.validation) subjects.push_back(subjects_.find(id));
+  return subjects;
+}
 
 void Trainer::open_data() {
   const data::Warn warn = [this](const std::string& line) { terminal_.warn(line); };
@@ -336,6 +343,7 @@ void Trainer::end_epoch() {
   row["weighted_dice"] = mean_weighted_dice(validation.subjects);
   row["seed_dice_loss"] = validation.seed_dice_loss;
   log_->epoch(row);
+  write_training_curves(options_.output / "epochs.csv", options_.output / "curves.png");
   char text[160];
   std::snprintf(text, sizeof text, "epoch %lld/%lld  train loss %.4f  validation loss %.4f ",
                 static_cast<long long>(state_.epoch + 1), static_cast<long long>(options_.epochs), train_loss,

@@ -71,6 +71,9 @@ class Trainer {
   /// no longer finite (the last checkpoint is kept).
   int run();
 
+  /// The subjects that validate, for a report of the run.
+  [[nodiscard]] std::vector<data::SubjectFiles> validation_subjects() const;
+
  private:
   struct Validation {
     double loss = 0;            ///< the loss that is minimised

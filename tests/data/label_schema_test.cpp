@@ -79,5 +79,16 @@ TEST(LabelSchema, UnknownNamesListTheKnown) {
                                       {"\"T1\"", "t1, t2, t1ce, flair"});
 }
 
+// The seed's mistake: without class 1 the enhancing tumour becomes class 2.
+TEST(LabelSchema, SequentialRenumberingDependsOnTheSubject) {
+  std::vector<uint8_t> all = {0, 3, 1, 2, 0}, without_core = {0, 3, 2, 3, 0}, tumour_only = {3, 3};
+  renumber_sequentially(all);
+  renumber_sequentially(without_core);
+  renumber_sequentially(tumour_only);
+  EXPECT_EQ(all, (std::vector<uint8_t>{0, 3, 1, 2, 0}));
+  EXPECT_EQ(without_core, (std::vector<uint8_t>{0, 2, 1, 2, 0}));
+  EXPECT_EQ(tumour_only, (std::vector<uint8_t>{0, 0}));
+}
+
 }  // namespace
 }  // namespace vg::test

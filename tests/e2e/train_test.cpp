@@ -228,6 +228,79 @@ TEST(Train, AccumulatedBatchesAndMaxSteps) {
   EXPECT_TRUE(std::filesystem::exists(folder / "run/best.safetensors"));
 }
 
+TEST(Train, PresetSeedGoesFromDataToScoresAndFigures) {
+  const TemporaryFolder folder;
+  const CommandResult result =
+      run({"train", "--preset", "seed", "--data", phantom().string(), "--output", (folder / "run").string(),
+           "--preprocess", "to_canonical rescale(0,1) shape_multiple(8)", "--network-channels", "4,8,8",
+           "--batch-size", "2", "--epochs", "2", "--device", "cpu"},
+          folder);
+  ASSERT_EQ(result.exit_code, 0) << result.error;
+  EXPECT_NE(result.out.find("mean of regions"), std::string::npos) << result.out;
+  const std::string id = "BraTS20_Training_005";  // the last fifth of five subjects validates
+  for (const std::string name : {"curves.png", "evaluation.json", "predictions/ID.nii.gz",
+                                 "figures/best_ID.png", "figures/best_ID.gif", "figures/best_ID.html"}) {
+    std::string file = name;
+    if (const size_t at = file.find("ID"); at != std::string::npos) file.replace(at, 2, id);
+    EXPECT_TRUE(std::filesystem::exists(folder / "run" / file)) << file;
+  }
+  std::ifstream scores(folder / "run/evaluation.json");
+  EXPECT_EQ(nlohmann::json::parse(scores).at("subjects").size(), 1u);
+  const nlohmann::json step = log_of(folder / "run").front();
+  EXPECT_DOUBLE_EQ(step.at("lr"), 2e-2);
+  EXPECT_EQ(step.at("augmentation").size(), 2u);
+  // Resuming a run that has ended repeats its report and nothing else.
+  std::filesystem::remove_all(folder / "run/figures");
+  ASSERT_EQ(run({"train", "--output", (folder / "run").string(), "--resume", "--quiet"}, folder).exit_code,
+            0);
+  EXPECT_TRUE(std::filesystem::exists(folder / ("run/figures/best_" + id + ".png")));
+  EXPECT_EQ(log_of(folder / "run").size(), 4u);
+}
+
+/// A column of epochs.csv.
+std::vector<std::string> epochs_column(const std::filesystem::path& folder, const std::string& name) {
+  std::ifstream stream(folder / "epochs.csv");
+  std::vector<std::string> values;
+  std::string line, cell;
+  size_t column = 0;
+  for (bool heading = true; std::getline(stream, line); heading = false) {
+    std::istringstream cells(line);
+    for (size_t i = 0; std::getline(cells, cell, ','); ++i) {
+      if (heading && cell == name) column = i;
+      if (!heading && i == column) values.push_back(cell);
+    }
+  }
+  return values;
+}
+
+TEST(Train, SeedCompatRepeatsTheSeedsMistakes) {
+  const TemporaryFolder folder;
+  const data::LabelMap labels =
+      data::read_label_map(phantom() / "BraTS20_Training_005/BraTS20_Training_005_seg.nii.gz");
+  for (const uint8_t label : {1, 2, 4})  // so that renumbering changes nothing in validation
+    ASSERT_NE(std::find(labels.voxels.begin(), labels.voxels.end(), label), labels.voxels.end());
+  const std::vector<std::string> more = {"--epochs", "2", "--augment", "random_bias_field(coefficients=2)"};
+  const auto train = [&](const std::string& name, const std::vector<std::string>& options) {
+    ASSERT_EQ(run(with(with(train_arguments(folder / name), more), options), folder).exit_code, 0);
+  };
+  train("right", {"--no-shuffle"});
+  train("shuffled", {});
+  train("compat", {"--seed-compat"});
+  const auto order = [&](const std::string& name) {
+    std::vector<std::string> ids;
+    for (const nlohmann::json& entry : log_of(folder / name)) {
+      for (const auto& [id, texts] : entry.at("augmentation").items()) ids.push_back(id);
+    }
+    return ids;
+  };
+  // Not shuffled, and validated on augmented scans.
+  EXPECT_EQ(order("compat"), order("right"));
+  EXPECT_NE(order("compat"), order("shuffled"));
+  EXPECT_EQ(losses(folder / "compat"), losses(folder / "right"));
+  EXPECT_NE(epochs_column(folder / "compat", "validation_loss"),
+            epochs_column(folder / "right", "validation_loss"));
+}
+
 TEST(Predict, WritesBratsLabelsOnTheOriginalGridAndEvaluates) {
   const TemporaryFolder folder;
   ASSERT_EQ(run(with(train_arguments(folder / "run"), {"--epochs", "2"}), folder).exit_code, 0);
