@@ -103,12 +103,9 @@ void spike(View<float> y, View<const float> x, const SpikeParams& params, const 
   }
   if (params.positions.empty() || params.intensity == 0) return copy(y, x, exec);
   const auto statistics = volume_statistics(x, exec);
-  const auto one = [](auto view, int64_t n) {
-    view.data = view.at(n, 0, 0), view.n = 1;
-    return view;
-  };
   for (int64_t n = 0; n < x.n; ++n)
-    spike_volume(one(y, n), one(x, n), params, statistics[static_cast<size_t>(n)], exec);
+    spike_volume(volume_range(y, n, n + 1), volume_range(x, n, n + 1), params,
+                 statistics[static_cast<size_t>(n)], exec);
 }
 
 }  // namespace vg::kernels
