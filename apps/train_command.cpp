@@ -58,9 +58,10 @@ struct TrainCommand {
         ->check(CLI::NonNegativeNumber);
     app->add_option("--seed", options.seed, "same seed, same weights, bit for bit");
     app->add_flag("--no-shuffle", no_shuffle, "visit the subjects in sorted order");
-    app->add_option("--augment", options.augmentation,
-                    "random transforms of training samples: none, seed, or e.g. \"random_flip(axes=0) "
-                    "random_noise(p=0.2)\"; `voxgrad transform --list` shows all")
+    app->add_option(
+           "--augment", options.augmentation,
+           "random transforms of training samples: none, seed, standard, or e.g. \"random_flip(axes=0) "
+           "random_noise(p=0.2)\"; `voxgrad transform --list` shows all")
         ->capture_default_str();
     app->add_flag("--no-augment", no_augment, "train on unchanged volumes, whatever the preset says");
     app->add_flag("--seed-compat", options.seed_compat,

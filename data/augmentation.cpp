@@ -173,6 +173,10 @@ std::optional<std::string_view> augmentation_preset(std::string_view name) {
            "5),"
            "random_motion(degrees=10,translation=10,center=origin),random_elastic(locked_axes=(0,1)),p=0.7)";
   }
+  if (name == "standard") {
+    return "random_flip(axes=0) random_affine(p=0.2) random_elastic(p=0.1) random_anisotropy(p=0.1) "
+           "random_blur(std=(0.5,1),p=0.1) random_gamma(p=0.15) random_noise(std=(0,0.1),p=0.15)";
+  }
   return std::nullopt;
 }
 

@@ -67,7 +67,8 @@ std::vector<std::string> augmentation_names();
 
 /// "seed": what the seed did, one_of(ghosting, spike, bias field, motion, elastic) with p 0.7; "seed-compat":
 /// the same with its mistakes (motion about the world's origin, elastic deformation with one axis of the
-/// border not locked); "none". Nothing for another name.
+/// border not locked); "standard": mirroring left and right, and each of the others now and then, about as
+/// often as nnU-Net has them; "none". Nothing for another name.
 std::optional<std::string_view> augmentation_preset(std::string_view name);
 
 /// The volumes of one subject: images [C, D, H, W, 1], labels [1, D, H, W, 1] or without data.
