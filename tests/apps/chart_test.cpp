@@ -75,6 +75,12 @@ TEST(Chart, LinesRunWhereTheirValuesLie) {
   EXPECT_GT(up.bottom, level.bottom);
   EXPECT_NEAR(static_cast<double>(up.top + up.bottom) / 2, static_cast<double>(level.top + level.bottom) / 2,
               3);
+  const auto row_at = [&](int64_t x) {
+    int64_t y = up.top;
+    while (!(picture.at(x, y) == kRed)) ++y;
+    return y;
+  };
+  EXPECT_GT(row_at(up.left + 2), row_at(up.right - 2) + 100) << "larger values are higher";
   EXPECT_LE(level.bottom - level.top, 4);
   EXPECT_GT(level.right - level.left, 300);
 }
