@@ -138,7 +138,7 @@ struct TrainCommand {
       options.architecture.strides.assign(options.architecture.channels.size() - 1, 2);
     }
     options.shuffle = !no_shuffle && !options.seed_compat;
-    if (options.seed_compat && options.augmentation == "seed") options.augmentation = "seed-compat";
+    if (options.seed_compat && options.augmentation == "seed") options.augmentation = "seed_compat";
     evaluate = (evaluate || preset == "seed") && !no_evaluate;
     if (no_augment) options.augmentation = "none";
     if (options.data.empty())

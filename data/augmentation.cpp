@@ -110,14 +110,16 @@ Augmentation Augmentation::parse(const Call& call) {
 }
 
 Augmentation Augmentation::parse(std::string_view text) {
-  Augmentation result;
-  std::string joined;
-  for (const Call& call : parse_calls(augmentation_preset(text).value_or(text))) {
-    if (call.text == "none") continue;
-    result.nodes_.push_back(parse_node(call));
-    joined += (joined.empty() ? "" : " ") + call.text;
+  std::vector<Call> calls;
+  for (const Call& call : parse_calls(text)) {
+    const std::vector<Call> more = parse_calls(augmentation_preset(call.text).value_or(call.text));
+    calls.insert(calls.end(), more.begin(), more.end());
   }
-  if (!joined.empty()) result.text_ = joined;
+  Augmentation result;
+  for (const Call& call : calls) {
+    result.text_ = result.nodes_.empty() ? call.text : result.text_ + " " + call.text;
+    result.nodes_.push_back(parse_node(call));
+  }
   return result;
 }
 
@@ -168,7 +170,7 @@ std::optional<std::string_view> augmentation_preset(std::string_view name) {
            "5),"
            "random_motion(degrees=10,translation=10),random_elastic(),p=0.7)";
   }
-  if (name == "seed-compat") {
+  if (name == "seed_compat") {
     return "one_of(random_ghosting(intensity=0.5),random_spike(intensity=1),random_bias_field(coefficients=0."
            "5),"
            "random_motion(degrees=10,translation=10,center=origin),random_elastic(locked_axes=(0,1)),p=0.7)";

@@ -31,7 +31,7 @@ class Augmentation {
   /// Nothing.
   Augmentation() = default;
 
-  /// A preset (see augmentation_preset) or transforms in a row: random_ghosting(intensity=0.5),
+  /// Transforms in a row, or presets (see augmentation_preset): random_ghosting(intensity=0.5),
   /// ghosting(num_ghosts=6,axis=1,intensity=0.5), one_of(a,b,weights=(3,1)), compose(a,b). Each takes
   /// p=..., the probability that it is applied (TorchIO: skipped if a uniform number is above p). Throws
   /// std::invalid_argument naming what was found, where, and what is expected.
@@ -65,7 +65,7 @@ class Augmentation {
 /// Names that Augmentation::parse knows: random and deterministic transforms, one_of, compose.
 std::vector<std::string> augmentation_names();
 
-/// "seed": what the seed did, one_of(ghosting, spike, bias field, motion, elastic) with p 0.7; "seed-compat":
+/// "seed": what the seed did, one_of(ghosting, spike, bias field, motion, elastic) with p 0.7; "seed_compat":
 /// the same with its mistakes (motion about the world's origin, elastic deformation with one axis of the
 /// border not locked); "standard": mirroring left and right, and each of the others now and then, about as
 /// often as nnU-Net has them; "none". Nothing for another name.

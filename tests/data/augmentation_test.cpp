@@ -364,9 +364,11 @@ TEST(AugmentationText, ThereAndBack) {
     const Augmentation first = Augmentation::parse(text), second = Augmentation::parse(first.text());
     EXPECT_EQ(first.text(), second.text());
   }
-  for (const std::string preset : {"seed", "seed-compat", "standard"})
+  for (const std::string preset : {"seed", "seed_compat", "standard"})
     EXPECT_EQ(Augmentation::parse(Augmentation::parse(preset).text()).text(),
               std::string(augmentation_preset(preset).value()));
+  EXPECT_EQ(Augmentation::parse("standard random_spike()").text(),
+            std::string(augmentation_preset("standard").value()) + " random_spike()");
   EXPECT_EQ(Augmentation::parse("none").text(), "none");
   EXPECT_TRUE(Augmentation::parse("none").empty());
   EXPECT_EQ(drawn("noise(mean=0.1,std=0.25,seed=12345678901)").front().text(),
