@@ -17,7 +17,7 @@ uint64_t Draws::next() {
 
 double Draws::uniform(double low, double high) {
   const double share = static_cast<double>(next() >> 40) * 0x1p-24;  // exact in a float
-  return static_cast<float>(low + (high - low) * share);
+  return low + (high - low) * share;
 }
 
 int64_t Draws::integer(int64_t low, int64_t high) {

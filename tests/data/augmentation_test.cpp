@@ -251,6 +251,9 @@ TEST(AugmentationDraws, OneOfTakesEachByItsWeightAndPSkips) {
   }
   const auto weighted = shares("one_of(random_gamma(),random_noise(),weights=(3,1))");
   EXPECT_NEAR(weighted.at("gamma"), 0.75, 0.03);
+  const auto three = shares("one_of(random_gamma(),random_noise(),random_blur(),weights=(1,5,2))");
+  EXPECT_NEAR(three.at("gamma"), 0.125, 0.03);
+  EXPECT_NEAR(three.at("noise"), 0.625, 0.03);
   const auto never = shares("one_of(random_gamma(),random_noise(),weights=(0,1))");
   EXPECT_EQ(never.size(), 1u);
   EXPECT_NEAR(shares("compose(random_gamma(),random_noise(),p=0.25)").at(""), 0.75, 0.03);
