@@ -15,7 +15,8 @@ void check_axis(const char* function, char axis, int64_t input, int64_t output, 
 }
 
 // x and y (or their gradients) and weights against the parameters.
-void check(const char* function, const View<const float>& x, const View<const float>& y, const float* weight,
+template <class X, class Y>
+void check(const char* function, const View<X>& x, const View<Y>& y, const float* weight,
            const Conv3dParams& p, const Exec& exec) {
   require(p.kernel_size == 1 || p.kernel_size == 3, function, ": kernel_size is ", p.kernel_size,
           ", expected 1 or 3");
@@ -26,6 +27,11 @@ void check(const char* function, const View<const float>& x, const View<const fl
   check_axis(function, 'D', x.d, y.d, p);
   check_axis(function, 'H', x.h, y.h, p);
   check_axis(function, 'W', x.w, y.w, p);
+}
+
+void require_cuda(const char* function, const Exec& exec) {
+  require(exec.device == DeviceKind::cuda, function,
+          ": bfloat16 activations are supported on CUDA only; on the CPU use float");
 }
 
 }  // namespace
@@ -40,6 +46,21 @@ void conv3d_backward_input(View<float> dx, View<const float> dy, const float* we
                            const Conv3dParams& params, const Exec& exec) {
   check("conv3d_backward_input", dx, dy, weight, params, exec);
   VG_DISPATCH(exec, conv3d_backward_input, dx, dy, weight, params, exec);
+}
+
+void conv3d_forward(View<bfloat16> y, View<const bfloat16> x, const float* weight,
+                    [[maybe_unused]] const float* bias,  // without CUDA
+                    const Conv3dParams& params, const Exec& exec) {
+  check("conv3d_forward", x, y, weight, params, exec);
+  require_cuda("conv3d_forward", exec);
+  VG_CALL_CUDA(conv3d_forward, y, x, weight, bias, params, exec);
+}
+
+void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
+                           const Conv3dParams& params, const Exec& exec) {
+  check("conv3d_backward_input", dx, dy, weight, params, exec);
+  require_cuda("conv3d_backward_input", exec);
+  VG_CALL_CUDA(conv3d_backward_input, dx, dy, weight, params, exec);
 }
 
 void conv3d_backward_weight(float* dweight, View<const float> dy, View<const float> x,

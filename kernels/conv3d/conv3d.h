@@ -30,6 +30,15 @@ void conv3d_forward(View<float> y, View<const float> x, const float* weight, con
 void conv3d_backward_input(View<float> dx, View<const float> dy, const float* weight,
                            const Conv3dParams& params, const Exec& exec);
 
+/// The same two for bfloat16 activations, on CUDA only: weights are rounded to bfloat16 (to nearest),
+/// products are summed in float from the float bias on, and sums are rounded to nearest, ties to even. Kernel
+/// 3 with stride 1 and padding 1 between 16 and 64 channels (multiples of 16), whose voxels lie at multiples
+/// of 16 bytes, runs on tensor cores (conv3d_algorithm.h). Throw std::invalid_argument on the CPU as well.
+void conv3d_forward(View<bfloat16> y, View<const bfloat16> x, const float* weight, const float* bias,
+                    const Conv3dParams& params, const Exec& exec);
+void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
+                           const Conv3dParams& params, const Exec& exec);
+
 /// dweight[o,i,kd,kh,kw] += sum over n and voxels of dy[..., o] * x[shifted, i]; accumulates. Same bits for
 /// any thread count.
 void conv3d_backward_weight(float* dweight, View<const float> dy, View<const float> x,

@@ -9,9 +9,9 @@ namespace vg::kernels {
 
 /// Channels, samples and pointers of x and y (or their gradients) against the parameters. Throws
 /// std::invalid_argument.
-template <class Params>
-void check_convolution_operands(const char* function, const View<const float>& x, const View<const float>& y,
-                                const float* weight, const Params& p, const Exec& exec) {
+template <class X, class Y, class Params>
+void check_convolution_operands(const char* function, const View<X>& x, const View<Y>& y, const float* weight,
+                                const Params& p, const Exec& exec) {
   require(p.in_channels > 0 && p.out_channels > 0, function, ": channels are ", p.in_channels, " and ",
           p.out_channels, ", expected at least 1");
   require(x.c == p.in_channels, function, ": the input has ", x.c, " channels, expected ", p.in_channels);

@@ -1,7 +1,8 @@
-// Direct convolution in fp32. Forward and backward input are one gather: a thread computes 4 neighbouring
-// outputs along w for 4 output channels, so that an input value in a register serves 4 channels and up to 3
-// taps, and a weight serves 4 outputs. Output channels are the fastest index over threads: the lanes of a
-// warp share input values (broadcasts) and read neighbouring weights.
+// Direct convolution in fp32, also on bfloat16 activations. Forward and backward input are one gather: a
+// thread computes 4 neighbouring outputs along w for 4 output channels, so that an input value in a register
+// serves 4 channels and up to 3 taps, and a weight serves 4 outputs. Output channels are the fastest index
+// over threads: the lanes of a warp share input values (broadcasts) and read neighbouring weights.
+#include "kernels/common/bfloat16.h"
 #include "kernels/common/launch.cuh"
 #include "kernels/conv3d/conv3d_cuda.h"
 #include "kernels/conv3d/conv3d_impl.h"
@@ -50,13 +51,14 @@ struct BackwardTaps {
 };
 
 // packed[kd][kh][r][kw][q] = the weight from reduced channel r to output channel q, which is padded with
-// zeros to whole tiles.
+// zeros to whole tiles. For activations of type T the weights are rounded to T.
 struct PackedWeights {
   Float4* data;
   int64_t outputs, reduced;  ///< channels
   int64_t groups;            ///< tiles of output channels
 };
 
+template <class T>
 __global__ void pack_weights_kernel(PackedWeights packed, const float* weight, int kernel_size,
                                     int64_t output_stride, int64_t reduced_stride) {
   const int64_t i = thread_index();
@@ -68,14 +70,15 @@ __global__ void pack_weights_kernel(PackedWeights packed, const float* weight, i
   for (int q = 0; q < tile_c; ++q) {
     const int64_t channel = group * tile_c + q;
     if (channel < packed.outputs)
-      values.v[q] = weight[channel * output_stride + r * reduced_stride + kdh * kernel_size + kw];
+      values.v[q] = to_float(
+          from_float<T>(weight[channel * output_stride + r * reduced_stride + kdh * kernel_size + kw]));
   }
   packed.data[i] = values;
 }
 
-template <class Taps>
+template <class Taps, class T>
 __global__ void __launch_bounds__(block_threads)
-    gather_kernel(View<float> y, View<const float> x, PackedWeights packed, const float* bias) {
+    gather_kernel(View<T> y, View<const T> x, PackedWeights packed, const float* bias) {
   constexpr int k = Taps::kernel_size;
   const int64_t tiles = (y.w + tile_w - 1) / tile_w, index = thread_index();
   if (index >= y.rows() * tiles * packed.groups) return;
@@ -97,14 +100,14 @@ __global__ void __launch_bounds__(block_threads)
     for (int kh = 0; kh < k; ++kh) {
       const int64_t ih = Taps::input(h, kh);
       if (ih < 0 || ih >= x.h) continue;
-      const float* const in = x.at(n, id, ih);
+      const T* const in = x.at(n, id, ih);
       const Float4* weights = packed.data + int64_t{kd * k + kh} * packed.reduced * k * packed.groups + group;
       for (int64_t r = 0; r < packed.reduced; ++r) {
         float column[Taps::columns];
 #pragma unroll
         for (int i = 0; i < Taps::columns; ++i) {
           const int64_t iw = first + i;
-          column[i] = iw >= 0 && iw < x.w ? in[iw * x.stride_w + r] : 0.0f;
+          column[i] = iw >= 0 && iw < x.w ? to_float(in[iw * x.stride_w + r]) : 0.0f;
         }
 #pragma unroll
         for (int kw = 0; kw < k; ++kw, weights += packed.groups) {
@@ -119,30 +122,30 @@ __global__ void __launch_bounds__(block_threads)
       }
     }
   }
-  float* const out = y.at(n, d, h, w0) + group * tile_c;
+  T* const out = y.at(n, d, h, w0) + group * tile_c;
 #pragma unroll
   for (int j = 0; j < tile_w; ++j) {
     if (w0 + j >= y.w) break;
     for (int q = 0; q < tile_c; ++q) {
-      if (q < channels) out[j * y.stride_w + q] = sums[j].v[q];
+      if (q < channels) out[j * y.stride_w + q] = from_float<T>(sums[j].v[q]);
     }
   }
 }
 
 // Packs the weights and gathers. `weight` is (out, in, k, k, k) of the convolution.
-template <class Taps>
-void gather(const View<float>& y, const View<const float>& x, const float* weight, const float* bias,
+template <class Taps, class T>
+void gather(const View<T>& y, const View<const T>& x, const float* weight, const float* bias,
             int64_t output_stride, int64_t reduced_stride, const Exec& exec) {
   constexpr int k = Taps::kernel_size;
   if (y.elements() == 0) return;
   WorkspaceScope scope(*exec.workspace);
   const int64_t groups = (y.c + tile_c - 1) / tile_c, count = k * k * k * x.c * groups;
   const PackedWeights packed{scope.allocate<Float4>(static_cast<size_t>(count)), y.c, x.c, groups};
-  pack_weights_kernel<<<blocks_for(count), block_threads, 0, stream_of(exec)>>>(
+  pack_weights_kernel<T><<<blocks_for(count), block_threads, 0, stream_of(exec)>>>(
       packed, weight, k, output_stride, reduced_stride);
   check_launch();
   const int64_t threads = y.rows() * ((y.w + tile_w - 1) / tile_w) * groups;
-  gather_kernel<Taps><<<blocks_for(threads), block_threads, 0, stream_of(exec)>>>(y, x, packed, bias);
+  gather_kernel<Taps, T><<<blocks_for(threads), block_threads, 0, stream_of(exec)>>>(y, x, packed, bias);
   check_launch();
 }
 
@@ -283,24 +286,40 @@ int64_t taps(const Conv3dParams& p) {
 
 }  // namespace
 
-void conv3d_forward(View<float> y, View<const float> x, const float* weight, const float* bias,
-                    const Conv3dParams& params, const Exec& exec) {
+template <class T>
+void conv3d_forward_direct(View<T> y, View<const T> x, const float* weight, const float* bias,
+                           const Conv3dParams& params, const Exec& exec) {
   with_constants(params, [&]<int K, int S, int P>() {
     gather<ForwardTaps<K, S, P>>(y, x, weight, bias, params.in_channels * taps(params), taps(params), exec);
   });
 }
 
-void conv3d_backward_input_with_bias(View<float> dx, View<const float> dy, const float* weight,
-                                     const float* bias, const Conv3dParams& params, const Exec& exec) {
+template <class T>
+void conv3d_backward_input_direct(View<T> dx, View<const T> dy, const float* weight, const float* bias,
+                                  const Conv3dParams& params, const Exec& exec) {
   with_constants(params, [&]<int K, int S, int P>() {
     gather<BackwardTaps<K, S, P>>(dx, dy, weight, bias, taps(params), params.in_channels * taps(params),
                                   exec);
   });
 }
 
+#define VG_INSTANTIATE(T)                                                                        \
+  template void conv3d_forward_direct(View<T>, View<const T>, const float*, const float*,        \
+                                      const Conv3dParams&, const Exec&);                         \
+  template void conv3d_backward_input_direct(View<T>, View<const T>, const float*, const float*, \
+                                             const Conv3dParams&, const Exec&);
+VG_INSTANTIATE(float)
+VG_INSTANTIATE(bfloat16)
+#undef VG_INSTANTIATE
+
+void conv3d_forward(View<float> y, View<const float> x, const float* weight, const float* bias,
+                    const Conv3dParams& params, const Exec& exec) {
+  conv3d_forward_direct(y, x, weight, bias, params, exec);
+}
+
 void conv3d_backward_input(View<float> dx, View<const float> dy, const float* weight,
                            const Conv3dParams& params, const Exec& exec) {
-  conv3d_backward_input_with_bias(dx, dy, weight, nullptr, params, exec);
+  conv3d_backward_input_direct<float>(dx, dy, weight, nullptr, params, exec);
 }
 
 void conv3d_backward_weight(float* dweight, View<const float> dy, View<const float> x,

@@ -1,15 +1,35 @@
-// What conv_transpose3d_cuda.cu takes from conv3d_cuda.cu: a transposed convolution is the gradient of a
-// convolution with respect to its input, plus a bias.
+// CUDA's algorithms by name: for the choice among them, for conv_transpose3d (a transposed convolution is the
+// gradient of a convolution with respect to its input, plus a bias), and for tests that compare them.
 #pragma once
 
 #include "kernels/conv3d/conv3d.h"
+#include "kernels/conv3d/conv3d_algorithm.h"
 
 namespace vg::kernels::cuda {
 
-/// dx = bias (or 0 if null) + the transpose of the convolution applied to dy; overwrites dx. Also takes
-/// kernel_size 2 with stride 2 and padding 0, as conv3d_forward and conv3d_backward_weight in this namespace
-/// do.
-void conv3d_backward_input_with_bias(View<float> dx, View<const float> dy, const float* weight,
-                                     const float* bias, const Conv3dParams& params, const Exec& exec);
+/// Of the current device.
+CudaLimits cuda_limits();
+
+/// conv3d_forward by direct gathering on the CUDA cores, for any parameters and placement; also takes
+/// kernel_size 2 with stride 2 and padding 0, as the next function and conv3d_backward_weight in this
+/// namespace do. T is float or bfloat16; weights are rounded to T, sums are float.
+template <class T>
+void conv3d_forward_direct(View<T> y, View<const T> x, const float* weight, const float* bias,
+                           const Conv3dParams& params, const Exec& exec);
+
+/// dx = bias (or 0 if null) + the transpose of the convolution applied to dy; overwrites dx.
+template <class T>
+void conv3d_backward_input_direct(View<T> dx, View<const T> dy, const float* weight, const float* bias,
+                                  const Conv3dParams& params, const Exec& exec);
+
+/// conv3d_forward on tensor cores where halo_tile_applies() (conv3d_algorithm.h). The work is cut for a GPU
+/// of so many multiprocessors (halo_grid()), on which the results do not depend.
+void conv3d_forward_halo_tile(View<bfloat16> y, View<const bfloat16> x, const float* weight,
+                              const float* bias, const Conv3dParams& params, int multiprocessors,
+                              const Exec& exec);
+
+/// conv3d_backward_input on tensor cores where halo_tile_applies().
+void conv3d_backward_input_halo_tile(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
+                                     const Conv3dParams& params, int multiprocessors, const Exec& exec);
 
 }  // namespace vg::kernels::cuda

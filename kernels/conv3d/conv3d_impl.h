@@ -14,4 +14,11 @@ VG_DECLARE_IMPLEMENTATIONS(
     void conv3d_backward_weight(float* dweight, View<const float> dy, View<const float> x,
                                 const Conv3dParams& params, const Exec& exec);)
 
+namespace cuda {
+void conv3d_forward(View<bfloat16> y, View<const bfloat16> x, const float* weight, const float* bias,
+                    const Conv3dParams& params, const Exec& exec);
+void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
+                           const Conv3dParams& params, const Exec& exec);
+}  // namespace cuda
+
 }  // namespace vg::kernels

@@ -1,4 +1,5 @@
 // Every op is one pass over memory; a view is walked in runs of contiguous elements.
+#include "kernels/common/bfloat16.h"
 #include "kernels/common/map.h"
 #include "kernels/elementwise/elementwise_impl.h"
 
@@ -19,21 +20,6 @@ void map(const F& f, const View<Y>& y, const View<X>&... x) {
       }(pointer(x, row, first + p)...);
     }
   });
-}
-
-VG_INLINE bfloat16 to_bfloat16(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  if ((bits & 0x7FFFFFFFu) > 0x7F800000u)
-    return {static_cast<uint16_t>(bits >> 16 | 0x40)};  // NaN: keep it quiet
-  return {static_cast<uint16_t>((bits + 0x7FFFu + (bits >> 16 & 1)) >> 16)};
-}
-
-VG_INLINE float to_float(bfloat16 value) {
-  const uint32_t bits = uint32_t{value.bits} << 16;
-  float result;
-  std::memcpy(&result, &bits, sizeof result);
-  return result;
 }
 
 }  // namespace

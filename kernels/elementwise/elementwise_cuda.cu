@@ -1,5 +1,6 @@
 // One thread an element in [N,D,H,W,C] order: neighbouring threads touch neighbouring channels, so accesses
 // coalesce.
+#include "kernels/common/bfloat16.h"
 #include "kernels/common/launch.cuh"
 #include "kernels/elementwise/elementwise_impl.h"
 
@@ -29,14 +30,10 @@ struct Identity {
   __device__ T operator()(T v) const { return v; }
 };
 struct ToBfloat16 {
-  __device__ bfloat16 operator()(float v) const {
-    const uint32_t bits = __float_as_uint(v);
-    if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return {static_cast<uint16_t>(bits >> 16 | 0x40)};
-    return {static_cast<uint16_t>((bits + 0x7FFFu + (bits >> 16 & 1)) >> 16)};
-  }
+  __device__ bfloat16 operator()(float v) const { return to_bfloat16(v); }
 };
 struct ToFloat {
-  __device__ float operator()(bfloat16 v) const { return __uint_as_float(uint32_t{v.bits} << 16); }
+  __device__ float operator()(bfloat16 v) const { return to_float(v); }
 };
 struct Add {
   __device__ float operator()(float a, float b) const { return a + b; }

@@ -1,0 +1,78 @@
+#include "kernels/conv3d/conv3d_algorithm.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "kernels/conv3d/conv3d_halo_tile.h"
+
+namespace vg::kernels {
+
+namespace {
+
+// Every voxel starts at a multiple of 16 bytes: what copies and stores of 16 bytes need.
+bool aligned(const View<const bfloat16>& v) {
+  constexpr int64_t elements = 16 / sizeof(bfloat16);
+  return reinterpret_cast<uintptr_t>(v.data) % 16 == 0 && v.stride_n % elements == 0 &&
+         v.stride_d % elements == 0 && v.stride_h % elements == 0 && v.stride_w % elements == 0;
+}
+
+// The list's last entry: gathers with any parameters, channels and placement.
+bool direct_applies(const Conv3dParams&, const View<const bfloat16>&, const View<const bfloat16>&,
+                    const CudaLimits&) {
+  return true;
+}
+
+struct Candidate {
+  Conv3dAlgorithm algorithm;
+  bool (*applies)(const Conv3dParams&, const View<const bfloat16>& out, const View<const bfloat16>& in,
+                  const CudaLimits&);
+};
+
+// Fastest first.
+constexpr Candidate candidates[] = {
+    {Conv3dAlgorithm::halo_tile, halo_tile_applies},
+    {Conv3dAlgorithm::direct, direct_applies},
+};
+
+}  // namespace
+
+bool halo_tile_applies(const Conv3dParams& p, const View<const bfloat16>& out, const View<const bfloat16>& in,
+                       const CudaLimits& limits) {
+  // Output and input have the same extents, and the gradient is a convolution of the same kind.
+  if (p.kernel_size != 3 || p.stride != 1 || p.padding != 1) return false;
+  // bfloat16 mma and cp.async came with 8.0.
+  if (limits.compute_capability < 80) return false;
+  const int tile = halo_tile_index(in.c, out.c);
+  if (tile < 0 || halo_tiles[tile].shared_bytes() > limits.shared_bytes) return false;
+  // The kernel counts voxels along an axis in int, with room for a tile beyond the edge.
+  constexpr int64_t longest = std::numeric_limits<int>::max() / 2;
+  return std::max({out.d, out.h, out.w}) <= longest && aligned(out) && aligned(in);
+}
+
+Conv3dAlgorithm choose_conv3d_algorithm(const Conv3dParams& params, const View<const bfloat16>& out,
+                                        const View<const bfloat16>& in, const CudaLimits& limits) {
+  return std::find_if(std::begin(candidates), std::end(candidates),
+                      [&](const Candidate& c) { return c.applies(params, out, in, limits); })
+      ->algorithm;
+}
+
+HaloGrid halo_grid(const HaloTile& tile, int64_t n, int64_t d, int64_t h, int64_t w, int64_t out_channels,
+                   int multiprocessors) {
+  const auto pieces = [](int64_t extent, int64_t piece) { return (extent + piece - 1) / piece; };
+  // At least: some tiles leave room for a third block on newer devices.
+  constexpr int64_t blocks_a_multiprocessor = 2;
+  HaloGrid grid{out_channels / tile.out_channels, pieces(w, tile.width()), pieces(h, tile.height()), d, 1, n};
+  const int64_t columns = grid.blocks(), resident = multiprocessors * blocks_a_multiprocessor;
+  int64_t least = std::numeric_limits<int64_t>::max();
+  for (int64_t segments = 1; segments <= d; ++segments) {
+    if (segments > 1 && columns * (d + 2 * segments) > least * resident) break;  // even without a tail
+    const int64_t march = pieces(d, segments), cost = pieces(columns * segments, resident) * (march + 2);
+    if (cost >= least || pieces(d, march) != segments) continue;
+    least = cost;
+    grid.march = march;
+    grid.segments = segments;
+  }
+  return grid;
+}
+
+}  // namespace vg::kernels

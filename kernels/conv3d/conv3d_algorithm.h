@@ -1,0 +1,26 @@
+// Which algorithm computes a convolution of bfloat16 on CUDA: an ordered list of candidates, of which the
+// first that applies is taken. Host code without CUDA, so that the choice is tested without a GPU.
+#pragma once
+
+#include "kernels/conv3d/conv3d.h"
+
+namespace vg::kernels {
+
+/// What the choice depends on.
+struct CudaLimits {
+  int compute_capability;  ///< 80 for 8.0
+  int64_t shared_bytes;    ///< of a block, where asked for explicitly
+  int multiprocessors;
+};
+
+enum class Conv3dAlgorithm { halo_tile, direct };
+
+/// out and in are y and x, or for the gradient dx and dy.
+bool halo_tile_applies(const Conv3dParams& params, const View<const bfloat16>& out,
+                       const View<const bfloat16>& in, const CudaLimits& limits);
+
+/// The first algorithm of the list that applies; `direct` always does.
+Conv3dAlgorithm choose_conv3d_algorithm(const Conv3dParams& params, const View<const bfloat16>& out,
+                                        const View<const bfloat16>& in, const CudaLimits& limits);
+
+}  // namespace vg::kernels

@@ -1,0 +1,44 @@
+// Convolution of bfloat16: the choice of an algorithm for the current device.
+#include "kernels/common/launch.cuh"
+#include "kernels/conv3d/conv3d_algorithm.h"
+#include "kernels/conv3d/conv3d_cuda.h"
+#include "kernels/conv3d/conv3d_impl.h"
+
+namespace vg::kernels::cuda {
+
+CudaLimits cuda_limits() {
+  int device = 0, major = 0, minor = 0, shared_bytes = 0, multiprocessors = 0;
+  check_cuda(cudaGetDevice(&device));
+  const auto get = [device](int& value, cudaDeviceAttr attribute) {
+    check_cuda(cudaDeviceGetAttribute(&value, attribute, device));
+  };
+  get(major, cudaDevAttrComputeCapabilityMajor);
+  get(minor, cudaDevAttrComputeCapabilityMinor);
+  get(shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin);
+  get(multiprocessors, cudaDevAttrMultiProcessorCount);
+  return {major * 10 + minor, shared_bytes, multiprocessors};
+}
+
+void conv3d_forward(View<bfloat16> y, View<const bfloat16> x, const float* weight, const float* bias,
+                    const Conv3dParams& params, const Exec& exec) {
+  const CudaLimits limits = cuda_limits();
+  switch (choose_conv3d_algorithm(params, y, x, limits)) {
+    case Conv3dAlgorithm::halo_tile:
+      return conv3d_forward_halo_tile(y, x, weight, bias, params, limits.multiprocessors, exec);
+    case Conv3dAlgorithm::direct:
+      return conv3d_forward_direct(y, x, weight, bias, params, exec);
+  }
+}
+
+void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
+                           const Conv3dParams& params, const Exec& exec) {
+  const CudaLimits limits = cuda_limits();
+  switch (choose_conv3d_algorithm(params, dx, dy, limits)) {
+    case Conv3dAlgorithm::halo_tile:
+      return conv3d_backward_input_halo_tile(dx, dy, weight, params, limits.multiprocessors, exec);
+    case Conv3dAlgorithm::direct:
+      return conv3d_backward_input_direct(dx, dy, weight, nullptr, params, exec);
+  }
+}
+
+}  // namespace vg::kernels::cuda

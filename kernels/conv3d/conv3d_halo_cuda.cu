@@ -1,0 +1,304 @@
+// Convolution with kernel 3, stride 1 and padding 1 on tensor cores: a halo tile. A block brings the input
+// of its tile of outputs, with one voxel around it, into shared memory once and takes all 27 taps from there.
+// It marches along D, so that each plane serves three planes of outputs. Voxels are the rows of the matrix
+// products, output channels the columns; a fragment of the input is reused for the taps kh = 0, 1, 2: input
+// row r of the fragments feeds output rows r, r - 1, r - 2. The gradient with respect to the input is the
+// same kernel with flipped and transposed weights.
+#include <utility>
+
+#include "kernels/common/bfloat16.h"
+#include "kernels/common/launch.cuh"
+#include "kernels/common/ptx/copy_async.cuh"
+#include "kernels/common/ptx/matrix.cuh"
+#include "kernels/common/ptx/vector_access.cuh"
+#include "kernels/conv3d/conv3d_cuda.h"
+#include "kernels/conv3d/conv3d_halo_tile.h"
+
+namespace vg::kernels::cuda {
+
+namespace {
+
+// A tile's figures as constants, and its weights' order:
+// packed[group of output channels][kd][kw][16 input channels][kh][2 fragments of 8 output channels][lane][4]
+// of two bfloat16 each: b0, b1 of the first fragment, b0, b1 of the second, so that a lane takes what it
+// needs with one load of 16 bytes.
+template <int Index>
+struct Tile {
+  static constexpr HaloTile shape = halo_tiles[Index];
+  static constexpr int rows = shape.rows, warps = shape.threads() / 32, warps_w = shape.warps_w,
+                       height = shape.height(), width = shape.width(), in_channels = shape.in_channels,
+                       out_channels = shape.out_channels, plane_bytes = shape.plane_bytes(),
+                       row_bytes = shape.row_bytes(), ring = HaloTile::ring;
+  static constexpr int steps = in_channels / 16;       ///< of 16 input channels
+  static constexpr int fragments = out_channels / 8;   ///< of 8 output channels
+  static constexpr int chunks = in_channels / 8;       ///< copies of 16 bytes that make a voxel
+  static constexpr int lane_channels = 2 * fragments;  ///< neighbouring channels that a lane computes
+  static constexpr bool weights_in_shared = shape.weights_in_shared;
+  static constexpr int words_a_load = 32 * 4, loads_a_plane = 9 * steps * fragments / 2,
+                       packed_words = 3 * loads_a_plane * words_a_load;
+  static_assert(packed_words * 4 == shape.weight_bytes());
+
+  __device__ static int offset(int row, int column, int chunk) {
+    constexpr HaloTile tile = shape;  // device code may not take the address of a static member
+    return tile.offset(row, column, chunk);
+  }
+};
+
+// Where the weight of tap (kd, kh, kw) from reduced channel r to output channel o lies in `weight`.
+struct WeightOrder {
+  int64_t output_stride, reduced_stride;
+  bool flipped;
+  __device__ int64_t index(int64_t o, int64_t r, int tap) const {
+    return o * output_stride + r * reduced_stride + (flipped ? 26 - tap : tap);
+  }
+};
+
+// One thread a word of the packed weights. Column n of fragment j is output channel (n / 2) * lane_channels +
+// 2 j + n % 2: then a lane, which holds columns 2 q and 2 q + 1 of every fragment, holds neighbouring
+// channels.
+template <class T>
+__global__ void pack_fragments_kernel(uint32_t* packed, const float* weight, WeightOrder order,
+                                      int64_t count) {
+  const int64_t i = thread_index();
+  if (i >= count) return;
+  const int word = static_cast<int>(i % 4), lane = static_cast<int>(i / 4 % 32), g = lane / 4, q = lane % 4;
+  int rest = static_cast<int>(i / T::words_a_load % (T::packed_words / T::words_a_load));
+  const int fragment = rest % (T::fragments / 2) * 2 + word / 2;
+  rest /= T::fragments / 2;
+  const int kh = rest % 3, step = rest / 3 % T::steps, kw = rest / 3 / T::steps % 3,
+            kd = rest / 3 / T::steps / 3;
+  const int64_t group = i / T::packed_words;
+  const int64_t output = group * T::out_channels + g / 2 * T::lane_channels + 2 * fragment + g % 2,
+                reduced = step * 16 + 2 * q + word % 2 * 8;
+  const int tap = (kd * 3 + kh) * 3 + kw;
+  packed[i] = ptx::pack_bfloat16(weight[order.index(output, reduced, tap)],
+                                 weight[order.index(output, reduced + 1, tap)]);
+}
+
+// What a block computes.
+struct Position {
+  int64_t group, n;
+  int w, h, d, march;  ///< first voxel; planes
+};
+template <class T>
+__device__ inline Position position_of_block(const HaloGrid& grid, int64_t depth) {
+  int64_t rest = blockIdx.x;
+  // Groups first: blocks that share their input run at the same time and find it in the second-level cache.
+  const int64_t group = rest % grid.groups;
+  rest /= grid.groups;
+  const int w = static_cast<int>(rest % grid.tiles_w) * T::width;
+  rest /= grid.tiles_w;
+  const int h = static_cast<int>(rest % grid.tiles_h) * T::height;
+  rest /= grid.tiles_h;
+  const int64_t d = rest % grid.segments * grid.march;
+  return {group, rest / grid.segments, w,
+          h,     static_cast<int>(d),  static_cast<int>(min(grid.march, depth - d))};
+}
+
+// Starts the copies of plane d of the input, zeros outside of it, to `plane` in shared memory. A warp takes
+// whole rows, neighbouring lanes take neighbouring 16 bytes.
+template <class T>
+__device__ __forceinline__ void copy_plane(uint32_t plane, const View<const bfloat16>& in, const Position& at,
+                                           int d) {
+  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  constexpr int copies = (T::width + 2) * T::chunks;
+  for (int row = warp; row < T::height + 2; row += T::warps) {
+    const int h = at.h - 1 + row;
+    const bool row_inside = d >= 0 && d < in.d && h >= 0 && h < in.h;
+    const bfloat16* const source = row_inside ? in.at(at.n, d, h) : in.data;
+#pragma unroll
+    for (int first = 0; first < copies; first += 32) {
+      const int column = (first + lane) / T::chunks, chunk = (first + lane) % T::chunks,
+                w = at.w - 1 + column;
+      const bool inside = row_inside && w >= 0 && w < in.w;
+      if (first + lane < copies)
+        ptx::copy_16_async(plane + T::offset(row, column, chunk),
+                           inside ? source + w * in.stride_w + chunk * 8 : in.data, inside);
+    }
+  }
+}
+
+// The lane's fragments of weights for one kw and one step of input channels: all kh.
+template <class T>
+__device__ __forceinline__ void load_weights(uint32_t (&b)[3][T::fragments / 2][4], const uint32_t* packed,
+                                             uint32_t shared, int load) {
+#pragma unroll
+  for (int kh = 0; kh < 3; ++kh) {
+#pragma unroll
+    for (int pair = 0; pair < T::fragments / 2; ++pair) {
+      const int words = (load + kh * (T::fragments / 2) + pair) * T::words_a_load;
+      if constexpr (T::weights_in_shared) {
+        ptx::load_shared_16(b[kh][pair], shared + words * 4);
+      } else {
+        ptx::load_constant_16(b[kh][pair], packed + words);
+      }
+    }
+  }
+}
+
+// sums += the nine taps of one plane of the input. `inputs` are the lane's addresses for ldmatrix in the
+// plane's first row, by kw and step; `packed` and `shared` the lane's weights of this kd.
+template <class T>
+__device__ __forceinline__ void multiply_plane(float (&sums)[T::rows][T::fragments][4],
+                                               const uint32_t (&inputs)[3][T::steps], uint32_t plane,
+                                               const uint32_t* packed, uint32_t shared) {
+#pragma unroll
+  for (int kw = 0; kw < 3; ++kw) {
+#pragma unroll
+    for (int step = 0; step < T::steps; ++step) {
+      uint32_t b[3][T::fragments / 2][4];
+      load_weights<T>(b, packed, shared, (kw * T::steps + step) * 3 * (T::fragments / 2));
+#pragma unroll
+      for (int row = 0; row < T::rows + 2; ++row) {
+        uint32_t a[4];
+        ptx::load_matrix_x4(a, inputs[kw][step] + plane + row * T::row_bytes);
+#pragma unroll
+        for (int kh = 0; kh < 3; ++kh) {
+          if (row - kh < 0 || row - kh >= T::rows) continue;
+#pragma unroll
+          for (int j = 0; j < T::fragments; ++j)
+            ptx::mma_m16n8k16(sums[row - kh][j], a, b[kh][j / 2][j % 2 * 2], b[kh][j / 2][j % 2 * 2 + 1]);
+        }
+      }
+    }
+  }
+}
+
+// The sums start at the bias of the lane's channels, or at zero.
+template <class T>
+__device__ __forceinline__ void start_sums(float (&sums)[T::rows][T::fragments][4], const float* bias) {
+#pragma unroll
+  for (int j = 0; j < T::fragments; ++j) {
+    const float even = bias != nullptr ? bias[2 * j] : 0.0f, odd = bias != nullptr ? bias[2 * j + 1] : 0.0f;
+#pragma unroll
+    for (int row = 0; row < T::rows; ++row) {
+      sums[row][j][0] = sums[row][j][2] = even;
+      sums[row][j][1] = sums[row][j][3] = odd;
+    }
+  }
+}
+
+// Stores the lane's channels of the voxels (h + row, w) and, from the fragments' lower halves, (h + T::rows +
+// row, w) that lie inside. Four lanes store a voxel's channels: whole sectors of 32 bytes.
+template <class T>
+__device__ __forceinline__ void store_sums(const View<bfloat16>& out,
+                                           const float (&sums)[T::rows][T::fragments][4], int64_t n, int d,
+                                           int h, int w, int64_t channel) {
+  if (w >= out.w) return;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+#pragma unroll
+    for (int row = 0; row < T::rows; ++row) {
+      const int of_row = h + half * T::rows + row;
+      if (of_row >= out.h) continue;
+      bfloat16* const to = out.at(n, d, of_row, w) + channel;
+      uint32_t packed[T::fragments];
+#pragma unroll
+      for (int j = 0; j < T::fragments; ++j)
+        packed[j] = ptx::pack_bfloat16(sums[row][j][2 * half], sums[row][j][2 * half + 1]);
+      if constexpr (T::fragments == 2) {
+        ptx::store_global_8(to, packed[0], packed[1]);
+      } else {
+        static_assert(T::fragments == 4);
+        ptx::store_global_16(to, packed[0], packed[1], packed[2], packed[3]);
+      }
+    }
+  }
+}
+
+template <class T>
+__global__ void __launch_bounds__(T::warps * 32, 2)
+    halo_kernel(View<bfloat16> out, View<const bfloat16> in, const uint32_t* packed, const float* bias,
+                HaloGrid grid) {
+  extern __shared__ __align__(128) unsigned char shared_memory[];
+  const uint32_t planes = ptx::shared_address(shared_memory), weights = planes + T::ring * T::plane_bytes;
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, g = lane / 4, q = lane % 4;
+  const int warp_h = thread / 32 / T::warps_w * 2 * T::rows, warp_w = thread / 32 % T::warps_w * 8;
+  const Position at = position_of_block<T>(grid, out.d);
+  packed += at.group * T::packed_words;
+  const int64_t channel = at.group * T::out_channels + q * T::lane_channels;
+
+  // The planes around the first plane of outputs, with weights.
+  if constexpr (T::weights_in_shared) {
+    for (int i = thread; i < T::packed_words / 4; i += T::warps * 32)
+      ptx::copy_16_async(weights + i * 16, packed + i * 4, true);
+  }
+#pragma unroll 1
+  for (int i = 0; i < T::ring; ++i) copy_plane<T>(planes + i * T::plane_bytes, in, at, at.d - 1 + i);
+  ptx::commit_copies();
+
+  // Lanes 0-7 and 8-15 give ldmatrix the upper and lower 8 rows of the first 8 channels, the others those of
+  // the second 8.
+  uint32_t inputs[3][T::steps];
+#pragma unroll
+  for (int kw = 0; kw < 3; ++kw) {
+#pragma unroll
+    for (int step = 0; step < T::steps; ++step)
+      inputs[kw][step] =
+          planes + T::offset(warp_h + lane / 8 % 2 * T::rows, warp_w + lane % 8 + kw, 2 * step + lane / 16);
+  }
+#pragma unroll 1
+  for (int i = 0; i < at.march; ++i) {
+    ptx::wait_copies<0>();
+    __syncthreads();
+    float sums[T::rows][T::fragments][4];
+    start_sums<T>(sums, bias == nullptr ? nullptr : bias + channel);
+#pragma unroll 1
+    for (int kd = 0; kd < 3; ++kd) {
+      if (kd == 1) {
+        __syncthreads();  // plane i is done with: plane i + 3 takes its place while the other two are in use
+        if (i + 1 < at.march) copy_plane<T>(planes + i % T::ring * T::plane_bytes, in, at, at.d + i + 2);
+        ptx::commit_copies();
+      }
+      multiply_plane<T>(sums, inputs, (i + kd) % T::ring * T::plane_bytes,
+                        packed + (kd * T::loads_a_plane * 32 + lane) * 4,
+                        weights + (kd * T::loads_a_plane * 32 + lane) * 16);
+    }
+    store_sums<T>(out, sums, at.n, at.d + i, at.h + warp_h, at.w + warp_w + g, channel);
+  }
+}
+
+template <class T>
+void launch(const View<bfloat16>& out, const View<const bfloat16>& in, const float* weight,
+            const WeightOrder& order, const float* bias, int multiprocessors, const Exec& exec) {
+  WorkspaceScope scope(*exec.workspace);
+  const int64_t words = out.c / T::out_channels * T::packed_words;
+  uint32_t* const packed = scope.allocate<uint32_t>(static_cast<size_t>(words));
+  pack_fragments_kernel<T>
+      <<<blocks_for(words), block_threads, 0, stream_of(exec)>>>(packed, weight, order, words);
+  check_launch();
+  constexpr int shared_bytes = T::shape.shared_bytes();
+  // More than 48 KiB must be asked for; halo_tile_applies() has seen that the device has it.
+  check_cuda(cudaFuncSetAttribute(halo_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
+  const HaloGrid grid = halo_grid(T::shape, out.n, out.d, out.h, out.w, out.c, multiprocessors);
+  halo_kernel<T><<<blocks_for(grid.blocks(), 1), T::warps * 32, shared_bytes, stream_of(exec)>>>(
+      out, in, packed, bias, grid);
+  check_launch();
+}
+
+void convolve(const View<bfloat16>& out, const View<const bfloat16>& in, const float* weight,
+              const WeightOrder& order, const float* bias, int multiprocessors, const Exec& exec) {
+  const int index = halo_tile_index(in.c, out.c);
+  require(index >= 0, "conv3d on tensor cores: no tile for ", in.c, " to ", out.c, " channels");
+  if (out.elements() == 0) return;
+  [&]<int... Index>(std::integer_sequence<int, Index...>) {
+    ((Index == index ? launch<Tile<Index>>(out, in, weight, order, bias, multiprocessors, exec) : void()),
+     ...);
+  }
+  (std::make_integer_sequence<int, halo_tile_count>());
+}
+
+}  // namespace
+
+void conv3d_forward_halo_tile(View<bfloat16> y, View<const bfloat16> x, const float* weight,
+                              const float* bias, const Conv3dParams& params, int multiprocessors,
+                              const Exec& exec) {
+  convolve(y, x, weight, {params.in_channels * 27, 27, false}, bias, multiprocessors, exec);
+}
+
+void conv3d_backward_input_halo_tile(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
+                                     const Conv3dParams& params, int multiprocessors, const Exec& exec) {
+  convolve(dx, dy, weight, {27, params.in_channels * 27, true}, nullptr, multiprocessors, exec);
+}
+
+}  // namespace vg::kernels::cuda

@@ -1,0 +1,83 @@
+// How the halo-tile kernel (conv3d_halo_cuda.cu) cuts a convolution into blocks, and how a block lays its
+// input out in shared memory. Host code too, so that it is tested without a GPU.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/common/view.h"
+
+namespace vg::kernels {
+
+/// A block computes `height()` x `width()` outputs of `out_channels` channels in a plane and marches along D.
+/// Its warps stand side by side; a warp computes 2 * rows x 8 outputs: 8 along W of row h and of row h + rows
+/// are the 16 rows of a fragment.
+struct HaloTile {
+  int in_channels, out_channels;
+  int rows;  ///< fragments of a warp
+  int warps_h, warps_w;
+  bool weights_in_shared;  ///< else they are read through the first-level cache
+
+  /// Planes of the input in shared memory: the three that an output plane needs. The next one takes the place
+  /// of the first after its taps are done.
+  static constexpr int ring = 3;
+
+  VG_INLINE constexpr int threads() const { return warps_h * warps_w * 32; }
+  VG_INLINE constexpr int height() const { return warps_h * 2 * rows; }
+  VG_INLINE constexpr int width() const { return warps_w * 8; }
+  VG_INLINE constexpr int voxel_bytes() const { return in_channels * 2; }
+  VG_INLINE constexpr int row_bytes() const { return (width() + 2) * voxel_bytes(); }
+  VG_INLINE constexpr int plane_bytes() const { return (height() + 2) * row_bytes(); }
+  VG_INLINE constexpr int weight_bytes() const { return 27 * in_channels * out_channels * 2; }
+  VG_INLINE constexpr int shared_bytes() const {
+    return ring * plane_bytes() + (weights_in_shared ? weight_bytes() : 0);
+  }
+
+  /// Where the 16 bytes of channels 8 * chunk .. 8 * chunk + 7 of a voxel lie in a plane with its halo.
+  /// Chunks are swizzled by the column, so that the 8 rows of a matrix that ldmatrix reads, the same chunk of
+  /// 8 neighbouring columns, lie in 8 different groups of 4 banks, whatever the first column is.
+  VG_INLINE constexpr int offset(int row, int column, int chunk) const {
+    const int key = in_channels == 64 ? column & 7 : in_channels == 32 ? column >> 1 & 3 : column >> 2 & 1;
+    return row * row_bytes() + column * voxel_bytes() + ((chunk ^ key) << 4);
+  }
+};
+
+/// The tiles that exist. 4 rows a fragment reuse a fragment for 3 taps kh at 6 loads for 4 outputs; 8 rows do
+/// it at 10 for 8, and 16 channels leave the registers for that. Each fits twice into the shared memory of an
+/// A100's or H100's multiprocessor (164 and 228 KiB), so that one block computes while another waits at a
+/// barrier, and once into the 99 KiB a block of 8.6 and 8.9. Wide levels are 80 and 40 voxels along W: 8 and
+/// 16 divide both or the wider one. More weights than 16 x 16 would cost the second block: they stay in the
+/// first-level cache, which 2 blocks share.
+inline constexpr HaloTile halo_tiles[] = {
+    {16, 16, 8, 2, 2, true},  {16, 32, 4, 2, 2, false}, {32, 16, 4, 4, 1, false}, {32, 32, 4, 4, 1, false},
+    {48, 16, 4, 2, 1, false}, {48, 32, 4, 2, 1, false}, {64, 16, 4, 2, 1, false}, {64, 32, 4, 2, 1, false},
+};
+inline constexpr int halo_tile_count = sizeof(halo_tiles) / sizeof(halo_tiles[0]);
+
+/// The index of the tile for so many channels of input and output, or -1. Blocks of 32 output channels share
+/// a loaded input among more products; 64 are two blocks of 32, 48 three of 16.
+constexpr int halo_tile_index(int64_t in_channels, int64_t out_channels) {
+  if (out_channels < 16 || out_channels > 64 || out_channels % 16 != 0) return -1;
+  for (int i = 0; i < halo_tile_count; ++i) {
+    if (halo_tiles[i].in_channels == in_channels &&
+        halo_tiles[i].out_channels == (out_channels % 32 == 0 ? 32 : 16))
+      return i;
+  }
+  return -1;
+}
+
+/// The blocks of a launch.
+struct HaloGrid {
+  int64_t groups;             ///< of output channels
+  int64_t tiles_w, tiles_h;   ///< that cover a plane
+  int64_t march;              ///< planes along D that a block computes, fewer in the last segment
+  int64_t segments, samples;  ///< along D; along N
+  VG_INLINE int64_t blocks() const { return groups * tiles_w * tiles_h * segments * samples; }
+};
+
+/// The grid for an output [n, d, h, w, out_channels]. Every march reads two planes more than it computes, so
+/// long ones are better; too few blocks, or a last wave that fills a part of the GPU, are worse: takes the
+/// march with the least waves * (march + 2).
+HaloGrid halo_grid(const HaloTile& tile, int64_t n, int64_t d, int64_t h, int64_t w, int64_t out_channels,
+                   int multiprocessors);
+
+}  // namespace vg::kernels
