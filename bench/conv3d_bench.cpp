@@ -2,6 +2,7 @@
 
 #include <omp.h>
 
+#include <array>
 #include <cstdio>
 #include <ctime>
 #include <memory>
@@ -13,6 +14,7 @@
 #include "engine/tensor.h"
 #include "kernels/common/simd.h"
 #include "kernels/conv3d/conv3d.h"
+#include "kernels/conv3d/conv3d_method.h"
 #include "kernels/conv_transpose3d/conv_transpose3d.h"
 
 namespace vg::bench {
@@ -64,6 +66,14 @@ class LayerRun {
     rng.normal(y_, 0, 1);
   }
 
+  // Names of the algorithms that run: forward, input gradient, weight gradient.
+  std::array<const char*, 3> algorithms() {
+    if (layer_.transposed) return {"direct", "direct", "direct"};
+    const auto x = x_.view<float>(), y = y_.view<float>();
+    return {kernels::cpu::conv3d_forward_algorithm(y, x, convolution_),
+            kernels::cpu::conv3d_backward_input_algorithm(x, y, convolution_),
+            kernels::cpu::conv3d_backward_weight_algorithm(y, x, convolution_)};
+  }
   double gflop() const {
     const View<const float> strided = (layer_.transposed ? x_ : y_).view<const float>();
     return 2e-9 * static_cast<double>(strided.voxels() * layer_.in * layer_.out * taps());
@@ -121,7 +131,7 @@ double cpu_seconds() {
 }
 
 struct Conv3dBench {
-  std::string filter;
+  std::string filter, method = "auto";
   int threads = 0, runs = 10, warmup = 2;
   bool cpu_time = false;
 
@@ -138,12 +148,18 @@ struct Conv3dBench {
   }
 
   void run() const {
+    using kernels::cpu::ConvolutionMethod;
+    for (const auto candidate :
+         {ConvolutionMethod::automatic, ConvolutionMethod::direct, ConvolutionMethod::winograd}) {
+      if (method == kernels::cpu::convolution_method_name(candidate))
+        kernels::cpu::force_convolution_method(candidate);
+    }
     omp_set_num_threads(cpu_time ? 1 : (threads > 0 ? threads : omp_get_max_threads()));
     std::printf("%s, %d threads, ", kernels::cpu::isa_name(kernels::cpu::active_isa()),
                 omp_get_max_threads());
     if (!cpu_time) std::printf("measured FMA peak %.0f GFLOP/s, ", fma_peak_gflops());
     std::printf("fastest of %d runs in ms and GFLOP/s\n", runs);
-    std::printf("%-32s %22s %22s %22s\n", "input", "forward", "input gradient", "weight gradient");
+    std::printf("%-32s %26s %26s %26s\n", "input", "forward", "input gradient", "weight gradient");
     for (const Layer& layer : layers) {
       if (layer.name().find(filter) == std::string::npos) continue;
       LayerRun layer_run(layer);
@@ -151,7 +167,9 @@ struct Conv3dBench {
                                 fastest([&] { layer_run.backward_input(); }),
                                 fastest([&] { layer_run.backward_weight(); })};
       std::printf("%-32s", layer.name().c_str());
-      for (double s : seconds) std::printf(" %12.2f %9.0f", 1e3 * s, layer_run.gflop() / s);
+      const auto names = layer_run.algorithms();
+      for (size_t i = 0; i < names.size(); ++i)
+        std::printf(" %10s %8.2f %6.0f", names[i], 1e3 * seconds[i], layer_run.gflop() / seconds[i]);
       std::printf("\n");
       std::fflush(stdout);
     }
@@ -164,6 +182,10 @@ void register_conv3d(CLI::App& app) {
   const auto bench = std::make_shared<Conv3dBench>();
   CLI::App* sub = app.add_subcommand("conv3d", "the convolutions of the seed's network on the CPU");
   sub->add_option("--filter", bench->filter, "only layers whose name contains this");
+  sub->add_option("--method", bench->method,
+                  "of kernels of 3 with stride 1; GFLOP/s stay those of the direct one")
+      ->check(CLI::IsMember({"auto", "direct", "winograd"}))
+      ->capture_default_str();
   sub->add_option("--threads", bench->threads, "0 takes all")->capture_default_str();
   sub->add_option("--runs", bench->runs)->check(CLI::PositiveNumber)->capture_default_str();
   sub->add_option("--warmup", bench->warmup)->check(CLI::NonNegativeNumber)->capture_default_str();

@@ -6,20 +6,24 @@
 #include "kernels/common/simd.h"
 #include "kernels/common/view.h"
 
+// The same for the CPU's alone.
+#define VG_DECLARE_CPU_IMPLEMENTATIONS(...) \
+  namespace cpu::portable {                 \
+  __VA_ARGS__                               \
+  }                                         \
+  namespace cpu::avx2 {                     \
+  __VA_ARGS__                               \
+  }                                         \
+  namespace cpu::avx512 {                   \
+  __VA_ARGS__                               \
+  }
+
 // Declares the given functions in every implementation namespace: cpu::portable, cpu::avx2, cpu::avx512,
 // cuda. Their signatures are those of the public functions. Use within namespace vg::kernels.
-#define VG_DECLARE_IMPLEMENTATIONS(...) \
-  namespace cpu::portable {             \
-  __VA_ARGS__                           \
-  }                                     \
-  namespace cpu::avx2 {                 \
-  __VA_ARGS__                           \
-  }                                     \
-  namespace cpu::avx512 {               \
-  __VA_ARGS__                           \
-  }                                     \
-  namespace cuda {                      \
-  __VA_ARGS__                           \
+#define VG_DECLARE_IMPLEMENTATIONS(...)       \
+  VG_DECLARE_CPU_IMPLEMENTATIONS(__VA_ARGS__) \
+  namespace cuda {                            \
+  __VA_ARGS__                                 \
   }
 
 #if defined(__x86_64__)

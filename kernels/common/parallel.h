@@ -2,6 +2,8 @@
 // by the problem alone, and partial results are combined in the order of the pieces.
 #pragma once
 
+#include <omp.h>
+
 #include <cstdint>
 
 #include "kernels/common/view.h"
@@ -14,6 +16,15 @@ template <class Body>
 inline void parallel_for(int64_t count, int64_t grain, const Body& body) {
 #pragma omp parallel for schedule(dynamic, grain) if (count > grain)
   for (int64_t i = 0; i < count; ++i) body(i);
+}
+
+/// The number of threads that a parallel_for may use, and which of them is calling: an index for scratch
+/// memory that outlives the call of a body, for speed alone.
+VG_INLINE int64_t thread_count() {
+  return omp_get_max_threads();
+}
+VG_INLINE int64_t thread_index() {
+  return omp_get_thread_num();
 }
 
 /// The number of pieces into which a reduction over `count` items is cut: a function of the problem, never of

@@ -10,11 +10,6 @@ namespace {
 
 constexpr int64_t line_floats = 16;  // a cache line
 
-struct Tile {
-  int rows, width;
-  void (*run)(const TileArguments&);
-};
-
 template <int K, int Stride, int Rows, int Width>
 constexpr Tile tile() {
   if constexpr (Rows * Width <= tile_vectors) {
@@ -45,16 +40,20 @@ int64_t tile_cost(const Tile& t) {
   return busy > K * fma_latency ? busy : K * fma_latency;
 }
 
-// The tile that covers a plane at the least cost.
+// The tile that covers a plane at the least cost. With `dividing`, only tiles whose rows divide the plane's,
+// and at equal cost the larger one, which reads its weights less often.
 template <int K, int Stride>
-const Tile& choose_tile(int64_t height, int64_t width) {
+const Tile& choose_tile(int64_t height, int64_t width, bool dividing = false) {
   const Tile* best = nullptr;
   int64_t best_cost = 0;
   for (const Tile& t : tiles<K, Stride>) {
     if (t.run == nullptr || t.width > width || t.rows > height) continue;
+    if (dividing && height % t.rows != 0) continue;
     const int64_t count = ((width + t.width - 1) / t.width) * ((height + t.rows - 1) / t.rows);
     const int64_t cost = count * tile_cost<K, Stride>(t);
-    if (best == nullptr || cost < best_cost) best = &t, best_cost = cost;
+    const bool larger = best != nullptr && t.rows * t.width > best->rows * best->width;
+    if (best == nullptr || cost < best_cost || (dividing && larger && cost == best_cost))
+      best = &t, best_cost = cost;
   }
   return *best;
 }
@@ -89,7 +88,8 @@ struct Correlation {
       }
     }
     TileArguments a{};
-    a.x_stride_w = x.stride_w, a.x_stride_row = Stride * x.stride_h, a.channels = x.c;
+    a.x_stride_w = x.stride_w, a.x_stride_row = Stride * x.stride_h;
+    a.x_stride_block = channel_block, a.channels = x.c;
     a.taps = &taps, a.weights = weights + block * weight_block, a.all_taps = K * K;
     a.bias = bias + block * lanes;
     a.y_stride_w = y.stride_w, a.y_stride_row = y.stride_h;
@@ -155,6 +155,10 @@ void run_correlation(View<float> y, View<const float> x, const Weights& weights,
 }
 
 }  // namespace
+
+const Tile& dividing_tile(int64_t height, int64_t width) {
+  return choose_tile<3, 1>(height, width, true);
+}
 
 void correlate(View<float> y, View<const float> x, const Weights& weights, const float* bias, int stride,
                int padding, const Exec& exec) {

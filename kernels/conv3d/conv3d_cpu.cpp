@@ -2,7 +2,9 @@
 #include "kernels/common/parallel.h"
 #include "kernels/common/simd.h"
 #include "kernels/conv3d/conv3d_impl.h"
+#include "kernels/conv3d/conv3d_method.h"
 #include "kernels/conv3d/conv3d_passes_cpu.h"
+#include "kernels/conv3d/conv3d_winograd_cpu.h"
 
 namespace vg::kernels::cpu::VG_ISA {
 
@@ -27,66 +29,121 @@ void fill_zero(const View<float>& y) {
 bool is_pointwise(const Conv3dParams& p) {
   return p.kernel_size == 1;
 }
-bool has_stride_1(const Conv3dParams& p) {
-  return p.stride == 1;
+
+// What Winograd needs of a convolution that reads x: whole tiles, zeros around x, and whole blocks of
+// channels.
+bool winograd_fits(const View<const float>& x, const Conv3dParams& p) {
+  return p.kernel_size == 3 && p.stride == 1 && p.padding == 1 && x.halo >= 1 &&
+         winograd_tile(x.d, x.h).exists() && p.in_channels % channel_block == 0 &&
+         p.out_channels % channel_block == 0;
 }
-bool always(const Conv3dParams&) {
+
+// Transforming and streaming the filters costs as much as the direct method's products for about 150 voxels:
+// at 256->256 channels Winograd gains a fifth with 240 voxels and loses more than a factor of two with 64.
+bool takes_winograd(const View<const float>& x, const Conv3dParams& p) {
+  constexpr int64_t least_voxels = 200;
+  const ConvolutionMethod method = active_convolution_method();
+  return method != ConvolutionMethod::direct && winograd_fits(x, p) &&
+         (method == ConvolutionMethod::winograd || x.voxels() >= least_voxels);
+}
+
+template <class Call>
+bool always(const Call&) {
   return true;
+}
+template <class Call>
+bool pointwise_applies(const Call& c) {
+  return is_pointwise(c.params);
+}
+template <class Call>
+bool winograd_applies(const Call& c) {
+  return takes_winograd(c.read(), c.params);
 }
 
 struct ForwardCall {
   View<float> y;
   View<const float> x;
-  const float *weight, *bias;
   const Conv3dParams& params;
-  const Exec& exec;
+  const float *weight, *bias;
+  const Exec* exec;
 
+  const View<const float>& read() const { return x; }
   Weights weights() const {
     return producing_first(weight, params.out_channels, params.in_channels, params.kernel_size);
   }
 };
 
 void forward_pointwise(const ForwardCall& c) {
-  correlate(c.y, every_nth_voxel(c.x, c.y, c.params.stride), c.weights(), c.bias, 1, 0, c.exec);
+  correlate(c.y, every_nth_voxel(c.x, c.y, c.params.stride), c.weights(), c.bias, 1, 0, *c.exec);
+}
+void forward_winograd(const ForwardCall& c) {
+  correlate_winograd(c.y, c.x, c.weights(), c.bias, *c.exec);
 }
 void forward_direct(const ForwardCall& c) {
-  correlate(c.y, c.x, c.weights(), c.bias, c.params.stride, c.params.padding, c.exec);
+  correlate(c.y, c.x, c.weights(), c.bias, c.params.stride, c.params.padding, *c.exec);
 }
 
 struct BackwardInputCall {
   View<float> dx;
   View<const float> dy;
-  const float* weight;
   const Conv3dParams& params;
-  const Exec& exec;
+  const float* weight;
+  const Exec* exec;
 
+  const View<const float>& read() const { return dy; }
   Weights weights(bool flipped) const {
     return producing_second(weight, params.out_channels, params.in_channels, params.kernel_size, flipped);
   }
 };
 
+bool has_stride_1(const BackwardInputCall& c) {
+  return c.params.stride == 1;
+}
 void backward_input_pointwise(const BackwardInputCall& c) {
   if (c.params.stride != 1) fill_zero(c.dx);
-  correlate(every_nth_voxel(c.dx, c.dy, c.params.stride), c.dy, c.weights(false), nullptr, 1, 0, c.exec);
+  correlate(every_nth_voxel(c.dx, c.dy, c.params.stride), c.dy, c.weights(false), nullptr, 1, 0, *c.exec);
+}
+void backward_input_winograd(const BackwardInputCall& c) {
+  correlate_winograd(c.dx, c.dy, c.weights(true), nullptr, *c.exec);
 }
 void backward_input_flipped(const BackwardInputCall& c) {
-  correlate(c.dx, c.dy, c.weights(true), nullptr, 1, c.params.kernel_size - 1 - c.params.padding, c.exec);
+  correlate(c.dx, c.dy, c.weights(true), nullptr, 1, c.params.kernel_size - 1 - c.params.padding, *c.exec);
 }
 void backward_input_transposed(const BackwardInputCall& c) {
-  correlate_transposed(c.dx, c.dy, c.weights(false), nullptr, c.params.padding, c.exec);
+  correlate_transposed(c.dx, c.dy, c.weights(false), nullptr, c.params.padding, *c.exec);
+}
+
+struct BackwardWeightCall {
+  View<const float> dy, x;
+  const Conv3dParams& params;
+  float* dweight;
+  const Exec* exec;
+
+  const View<const float>& read() const { return x; }
+};
+
+void backward_weight_pointwise(const BackwardWeightCall& c) {
+  correlation_gradient(c.dweight, c.dy, every_nth_voxel(c.x, c.dy, c.params.stride), 1, 1, c.params.padding,
+                       *c.exec);
+}
+void backward_weight_direct(const BackwardWeightCall& c) {
+  correlation_gradient(c.dweight, c.dy, c.x, c.params.kernel_size, c.params.stride, c.params.padding,
+                       *c.exec);
 }
 
 template <class Call>
 struct Algorithm {
   const char* name;
-  bool (*applies)(const Conv3dParams&);
+  bool (*applies)(const Call&);
   void (*run)(const Call&);
 };
 
-// A 1x1x1 convolution needs neither edges nor sliding; all others go directly, which on the networks' shapes
-// runs near the peak of the FMA units.
+// A 1x1x1 convolution needs neither edges nor sliding. Winograd takes a quarter to four ninths of the direct
+// method's products; all that it does not fit go directly, which on the networks' shapes runs near the peak
+// of the FMA units.
 constexpr Algorithm<ForwardCall> forward_algorithms[] = {
-    {"pointwise", is_pointwise, forward_pointwise},
+    {"pointwise", pointwise_applies, forward_pointwise},
+    {"winograd", winograd_applies, forward_winograd},
     {"direct", always, forward_direct},
 };
 
@@ -94,35 +151,58 @@ constexpr Algorithm<ForwardCall> forward_algorithms[] = {
 // forward pass. With stride 2 three quarters of such products would be with zeros: even and odd outputs are
 // computed apart.
 constexpr Algorithm<BackwardInputCall> backward_input_algorithms[] = {
-    {"pointwise", is_pointwise, backward_input_pointwise},
+    {"pointwise", pointwise_applies, backward_input_pointwise},
+    {"winograd", winograd_applies, backward_input_winograd},
     {"flipped", has_stride_1, backward_input_flipped},
     {"transposed", always, backward_input_transposed},
 };
 
+constexpr Algorithm<BackwardWeightCall> backward_weight_algorithms[] = {
+    {"pointwise", pointwise_applies, backward_weight_pointwise},
+    {"direct", always, backward_weight_direct},
+};
+
+template <class Call, size_t Count>
+const Algorithm<Call>& first_applying(const Algorithm<Call> (&algorithms)[Count], const Call& call) {
+  const Algorithm<Call>* algorithm = algorithms;
+  while (!algorithm->applies(call)) ++algorithm;  // the last one always does
+  return *algorithm;
+}
+
 template <class Call, size_t Count>
 void run_first(const Algorithm<Call> (&algorithms)[Count], const Call& call) {
-  const Algorithm<Call>* algorithm = algorithms;
-  while (!algorithm->applies(call.params)) ++algorithm;  // the last one always does
-  algorithm->run(call);
+  first_applying(algorithms, call).run(call);
 }
 
 }  // namespace
 
 void conv3d_forward(View<float> y, View<const float> x, const float* weight, const float* bias,
                     const Conv3dParams& params, const Exec& exec) {
-  run_first(forward_algorithms, ForwardCall{y, x, weight, bias, params, exec});
+  run_first(forward_algorithms, ForwardCall{y, x, params, weight, bias, &exec});
 }
 
 void conv3d_backward_input(View<float> dx, View<const float> dy, const float* weight,
                            const Conv3dParams& params, const Exec& exec) {
-  run_first(backward_input_algorithms, BackwardInputCall{dx, dy, weight, params, exec});
+  run_first(backward_input_algorithms, BackwardInputCall{dx, dy, params, weight, &exec});
 }
 
 void conv3d_backward_weight(float* dweight, View<const float> dy, View<const float> x,
                             const Conv3dParams& params, const Exec& exec) {
-  const bool pointwise = is_pointwise(params);
-  correlation_gradient(dweight, dy, pointwise ? every_nth_voxel(x, dy, params.stride) : x, params.kernel_size,
-                       pointwise ? 1 : params.stride, params.padding, exec);
+  run_first(backward_weight_algorithms, BackwardWeightCall{dy, x, params, dweight, &exec});
+}
+
+const char* forward_algorithm(const View<float>& y, const View<const float>& x, const Conv3dParams& params) {
+  return first_applying(forward_algorithms, ForwardCall{y, x, params, nullptr, nullptr, nullptr}).name;
+}
+
+const char* backward_input_algorithm(const View<float>& dx, const View<const float>& dy,
+                                     const Conv3dParams& params) {
+  return first_applying(backward_input_algorithms, BackwardInputCall{dx, dy, params, nullptr, nullptr}).name;
+}
+
+const char* backward_weight_algorithm(const View<const float>& dy, const View<const float>& x,
+                                      const Conv3dParams& params) {
+  return first_applying(backward_weight_algorithms, BackwardWeightCall{dy, x, params, nullptr, nullptr}).name;
 }
 
 }  // namespace vg::kernels::cpu::VG_ISA

@@ -21,4 +21,14 @@ void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const flo
                            const Conv3dParams& params, const Exec& exec);
 }  // namespace cuda
 
+// Names of the algorithms, see conv3d_method.h.
+VG_DECLARE_CPU_IMPLEMENTATIONS(const char* forward_algorithm(const View<float>& y, const View<const float>& x,
+                                                             const Conv3dParams& params);
+                               const char* backward_input_algorithm(const View<float>& dx,
+                                                                    const View<const float>& dy,
+                                                                    const Conv3dParams& params);
+                               const char* backward_weight_algorithm(const View<const float>& dy,
+                                                                     const View<const float>& x,
+                                                                     const Conv3dParams& params);)
+
 }  // namespace vg::kernels

@@ -5,19 +5,14 @@
 
 namespace vg::kernels::cpu::VG_ISA {
 
-namespace {
-
-// All taps of one input channel for one block of output channels. The taps of a channel pair are contiguous
-// and the packed lanes are output channels: a transpose of `lanes` rows of taps.
-void pack_channel(float* packed_block, const Weights& weights, int64_t block, int64_t in) {
-  const int64_t k = weights.kernel_size, taps = weights.taps(), first_out = block * lanes;
+// The taps of a channel pair are contiguous and the lanes of vectors are output channels: a transpose of
+// `lanes` rows of taps.
+void load_taps(float* taps, const Weights& weights, int64_t block, int64_t in) {
+  const int64_t all = weights.taps(), first_out = block * lanes;
   const int64_t outs = weights.out - first_out < lanes ? weights.out - first_out : lanes;
-  const int64_t first_in = in / channel_block * channel_block;
-  const int64_t channels = weights.in - first_in < channel_block ? weights.in - first_in : channel_block;
-  float* const packed = packed_block + first_in * taps * lanes + (in - first_in) * k * lanes;
   const float* const source = weights.data + first_out * weights.out_stride + in * weights.in_stride;
-  for (int64_t first = 0; first < taps; first += lanes) {
-    const int64_t count = taps - first < lanes ? taps - first : lanes;
+  for (int64_t first = 0; first < all; first += lanes) {
+    const int64_t count = all - first < lanes ? all - first : lanes;
     Vec rows[lanes];
     with_block(count, [&](const auto& columns) {
 #pragma GCC unroll 16
@@ -25,14 +20,40 @@ void pack_channel(float* packed_block, const Weights& weights, int64_t block, in
         rows[o] = o < outs ? columns.load(source + o * weights.out_stride + first) : Vec{};
     });
     transpose(rows);
-    float columns[lanes * lanes];
 #pragma GCC unroll 16
-    for (int i = 0; i < lanes; ++i) store(columns + i * lanes, rows[i]);
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t tap = weights.flipped ? taps - 1 - first - i : first + i;
-      store(packed + (tap / k * channels * k + tap % k) * lanes, load(columns + i * lanes));
+    for (int i = 0; i < lanes; ++i) {
+      if (i < count) store(taps + (weights.flipped ? all - 1 - first - i : first + i) * lanes, rows[i]);
     }
   }
+}
+
+void add_taps(float* target, int64_t out_stride, int64_t outs, const float* taps, int64_t count) {
+  for (int64_t first = 0; first < count; first += lanes) {
+    Vec rows[lanes];
+#pragma GCC unroll 16
+    for (int i = 0; i < lanes; ++i) rows[i] = first + i < count ? load(taps + (first + i) * lanes) : Vec{};
+    transpose(rows);
+    with_block(count - first < lanes ? count - first : lanes, [&](const auto& columns) {
+#pragma GCC unroll 16
+      for (int o = 0; o < lanes; ++o) {
+        if (o >= outs) continue;
+        float* const row = target + o * out_stride + first;
+        columns.store(row, columns.load(row) + rows[o]);
+      }
+    });
+  }
+}
+
+namespace {
+
+void pack_channel(float* packed_block, const Weights& weights, int64_t block, int64_t in) {
+  const int64_t k = weights.kernel_size, first_in = in / channel_block * channel_block;
+  const int64_t channels = weights.in - first_in < channel_block ? weights.in - first_in : channel_block;
+  float* const packed = packed_block + first_in * weights.taps() * lanes + (in - first_in) * k * lanes;
+  float taps[tap_floats];
+  load_taps(taps, weights, block, in);
+  for (int64_t tap = 0; tap < weights.taps(); ++tap)
+    store(packed + (tap / k * channels * k + tap % k) * lanes, load(taps + tap * lanes));
 }
 
 }  // namespace

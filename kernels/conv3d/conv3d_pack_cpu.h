@@ -8,6 +8,9 @@
 
 namespace vg::kernels::cpu::VG_ISA {
 
+/// Input channels that are summed for all taps before the next ones: one cache line of a voxel.
+inline constexpr int64_t channel_block = 16;
+
 /// How a kernel sees weights in PyTorch's order: it produces `out` channels, in vectors, from `in` channels.
 /// Tap t of (o, i) is data[o * out_stride + i * in_stride + t]. `flipped` reads the taps backwards: the
 /// gradient of the input is a convolution with the other channels and flipped taps.
@@ -34,6 +37,17 @@ VG_INLINE Weights producing_second(const float* data, int64_t first, int64_t sec
   const int64_t taps = int64_t{kernel_size} * kernel_size * kernel_size;
   return {data, second, first, taps, second * taps, kernel_size, flipped};
 }
+
+/// Floats of the vectors of a channel pair's taps: the largest kernel has 27, which come `lanes` at a time.
+inline constexpr int64_t tap_floats = 32 * lanes;
+
+/// All taps of one input channel for one block of output channels, in the order in which the kernel meets
+/// them: taps[t * lanes + o]. Lanes beyond the last channel are zero.
+void load_taps(float* taps, const Weights& weights, int64_t block, int64_t in);
+
+/// The way back for gradients: weights (outs, in, taps) += taps[t * lanes + o]. target is the first of `outs`
+/// <= lanes rows, `out_stride` floats apart.
+void add_taps(float* target, int64_t out_stride, int64_t outs, const float* taps, int64_t count);
 
 /// Weights as the tiles read them, from start to end: [block of `lanes` out][block of `channel_block` in][kd]
 /// [kh][in][kw][lanes]; lanes beyond the last channel are zero. The memory belongs to the scope.

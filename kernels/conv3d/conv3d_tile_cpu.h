@@ -12,9 +12,6 @@
 
 namespace vg::kernels::cpu::VG_ISA {
 
-/// Input channels that are summed for all taps before the next ones: one cache line of a voxel.
-inline constexpr int64_t channel_block = 16;
-
 /// Accumulators of a tile: with the weights of three taps and a broadcast they fit into 32 (AVX-512) or 16
 /// registers.
 inline constexpr int tile_vectors = lanes == 16 ? 20 : 10;
@@ -39,9 +36,9 @@ struct Prefetch {
 };
 
 struct TileArguments {
-  const float* x;  ///< first input of the tile, at tap offset 0
-  int64_t x_stride_w, x_stride_row;
-  int64_t channels;  ///< of the input
+  const float* x;                                    ///< first input of the tile, at tap offset 0
+  int64_t x_stride_w, x_stride_row, x_stride_block;  ///< block: the next `channel_block` channels
+  int64_t channels;                                  ///< of the input
   const RowTaps* taps;
   const float* weights;  ///< of this block of output channels, see pack_weights
   int64_t all_taps;      ///< k * k: rows of taps in `weights`
@@ -51,6 +48,15 @@ struct TileArguments {
   int64_t out_channels;  ///< of this block, at most `lanes`
   Prefetch prefetch;
 };
+
+/// A tile of the correlation: `rows` x `width` outputs.
+struct Tile {
+  int rows, width;
+  void (*run)(const TileArguments&);
+};
+/// The tile that covers a plane of outputs of a kernel of 3 with stride 1 at the least cost, with rows that
+/// divide the plane's. Defined beside correlate().
+const Tile& dividing_tile(int64_t height, int64_t width);
 
 /// Calls body(block) with the block of `channels` channels.
 template <class Body>
@@ -73,7 +79,8 @@ VG_INLINE void for_each_row_of_taps(const TileArguments& a, const Body& body) {
     const float* const weights = a.weights + first * a.all_taps * K * lanes;
     for (int t = 0; t < a.taps->count; ++t) {
       for (int64_t i = 0; i < lines; ++i, ahead += a.prefetch.step) __builtin_prefetch(ahead);
-      body(a.x + a.taps->offset[t] + first, weights + a.taps->number[t] * channels * K * lanes, channels);
+      body(a.x + a.taps->offset[t] + first / channel_block * a.x_stride_block,
+           weights + a.taps->number[t] * channels * K * lanes, channels);
     }
   }
 }

@@ -92,7 +92,7 @@ void run_transposed(View<float> y, View<const float> x, const Weights& weights, 
           }
         }
         TileArguments a{};
-        a.x_stride_w = padded.stride_w, a.channels = x.c;
+        a.x_stride_w = padded.stride_w, a.x_stride_block = channel_block, a.channels = x.c;
         a.taps = &taps, a.weights = packed + block * weights.block_floats(), a.all_taps = K * K;
         a.bias = packed_bias + block * lanes;
         a.y_stride_w = y.stride_w;

@@ -130,29 +130,14 @@ void add_pieces(float* dweight, const float* sums, const Partition& p, int64_t o
                 int64_t in) {
   const int64_t outs = out - block * lanes < lanes ? out - block * lanes : lanes;
   const float* const source = sums + block * p.block_floats() + in * lanes;
-  float* const target = dweight + (block * lanes * p.in + in) * p.taps;
-  for (int64_t first = 0; first < p.taps; first += lanes) {
-    const int64_t count = p.taps - first < lanes ? p.taps - first : lanes;
-    float columns[lanes * lanes] = {};
-    for (int64_t i = 0; i < count; ++i) {
-      Vec sum{};
-      for (int64_t piece = 0; piece < p.pieces; ++piece)
-        sum += load(source + piece * p.weight_floats() + (first + i) * p.in * lanes);
-      store(columns + i * lanes, sum);
-    }
-    Vec rows[lanes];
-#pragma GCC unroll 16
-    for (int i = 0; i < lanes; ++i) rows[i] = load(columns + i * lanes);
-    transpose(rows);
-    with_block(count, [&](const auto& taps) {
-#pragma GCC unroll 16
-      for (int o = 0; o < lanes; ++o) {
-        if (o >= outs) continue;
-        float* const row = target + o * p.in * p.taps + first;
-        taps.store(row, taps.load(row) + rows[o]);
-      }
-    });
+  float taps[tap_floats];
+  for (int64_t tap = 0; tap < p.taps; ++tap) {
+    Vec sum{};
+    for (int64_t piece = 0; piece < p.pieces; ++piece)
+      sum += load(source + piece * p.weight_floats() + tap * p.in * lanes);
+    store(taps + tap * lanes, sum);
   }
+  add_taps(dweight + (block * lanes * p.in + in) * p.taps, p.in * p.taps, outs, taps, p.taps);
 }
 
 template <int K, int Stride, int Padding>

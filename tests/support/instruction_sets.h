@@ -7,15 +7,20 @@
 
 #include "kernels/common/memory.h"
 #include "kernels/common/simd.h"
+#include "kernels/conv3d/conv3d_method.h"
 
 namespace vg::test {
 
-/// Sets instruction set and thread count back at the end of a test.
+/// Sets instruction set, convolution method and thread count back at the end of a test.
 class CpuSettings {
  public:
-  CpuSettings() : isa_(kernels::cpu::active_isa()), threads_(omp_get_max_threads()) {}
+  CpuSettings()
+      : isa_(kernels::cpu::active_isa()),
+        method_(kernels::cpu::active_convolution_method()),
+        threads_(omp_get_max_threads()) {}
   ~CpuSettings() {
     kernels::cpu::force_isa(isa_);
+    kernels::cpu::force_convolution_method(method_);
     omp_set_num_threads(threads_);
   }
   CpuSettings(const CpuSettings&) = delete;
@@ -23,6 +28,7 @@ class CpuSettings {
 
  private:
   kernels::cpu::Isa isa_;
+  kernels::cpu::ConvolutionMethod method_;
   int threads_;
 };
 

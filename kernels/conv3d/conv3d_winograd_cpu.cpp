@@ -1,0 +1,209 @@
+// Winograd correlation, everything about a strip of tiles at a time: inputs are transformed into scratch, one
+// product per frequency, outputs transformed back. Nothing between them leaves the level-2 cache.
+#include "kernels/conv3d/conv3d_winograd_cpu.h"
+#include "kernels/common/parallel.h"
+#include "kernels/conv3d/conv3d_tile_cpu.h"
+#include "kernels/conv3d/conv3d_winograd_transform_cpu.h"
+
+namespace vg::kernels::cpu::VG_ISA {
+
+namespace {
+
+// Filters of all frequencies, [frequency][block of out][in][kw][lanes]. The memory belongs to the scope.
+template <int MD, int MH>
+const float* transform_filters(const Weights& weights, WorkspaceScope& scope) {
+  constexpr int64_t frequencies = int64_t{MD + 2} * (MH + 2);
+  const int64_t blocks = weights.out_blocks(), stride = blocks * weights.in * 3 * lanes;
+  float* const filters = scope.allocate<float>(static_cast<size_t>(frequencies * stride));
+  parallel_for(blocks * weights.in, channel_block, [&](int64_t i) {
+    float taps[tap_floats];
+    load_taps(taps, weights, i / weights.in, i % weights.in);
+    for (int kw = 0; kw < 3; ++kw) {
+      float* const out = filters + (i * 3 + kw) * lanes;
+      transform_tile<FilterTransform, MD, MH>(
+          [&](int d, int h)
+              __attribute__((always_inline)) { return load(taps + ((d * 3 + h) * 3 + kw) * lanes); },
+          [&](int d, int h, Vec v)
+              __attribute__((always_inline)) { store(out + (d * (MH + 2) + h) * stride, v); });
+    }
+  });
+  return filters;
+}
+
+// A strip: `rows` tiles along H and one along D, of `width` positions.
+struct Strip {
+  int64_t n, d, h, w;  // the first output
+};
+
+template <int MD, int MH>
+class WinogradCorrelation {
+ public:
+  WinogradCorrelation(View<float> y, View<const float> x, const float* filters, const float* bias)
+      : y_(y),
+        x_(x),
+        filters_(filters),
+        bias_(bias),
+        tile_(dividing_tile(y.h / MH, y.w)),
+        in_blocks_(x.c / channel_block),
+        out_blocks_(y.c / lanes),
+        rows_(strip_rows()),
+        width_(strip_width()),
+        strips_w_((y.w + width_ - 1) / width_),
+        strips_h_(y.h / MH / rows_),
+        chunk_strips_(strips_h_ % 4 == 0 ? 4 : (strips_h_ % 2 == 0 ? 2 : 1)) {}
+
+  void run(WorkspaceScope& scope) const {
+    const int64_t strips = y_.n * (y_.d / MD) * strips_h_ * strips_w_, whole = chunk_strips_ * strips_w_;
+    const int64_t grain = strips / whole >= 32 ? whole : 1;
+    float* const scratch = scope.allocate<float>(static_cast<size_t>(thread_count() * scratch_floats()));
+    parallel_for(strips, grain, [&](int64_t i) {
+      run_strip(strip(i), strip(i + 1 < strips ? i + 1 : i), scratch + thread_index() * scratch_floats());
+    });
+  }
+
+ private:
+  static constexpr int64_t frequencies = int64_t{MD + 2} * (MH + 2);
+
+  // A tile's rows, or several of them where rows are short, so that filters are read from the level-2 cache
+  // only once for them.
+  int64_t strip_rows() const { return tile_.rows; }
+
+  // Whole tiles, as many as let inputs and products of all frequencies stay in the level-2 cache.
+  int64_t strip_width() const {
+    constexpr int64_t scratch_bytes = 400 << 10;
+    const int64_t position = frequencies * rows_ * (x_.c + y_.c) * static_cast<int64_t>(sizeof(float));
+    const int64_t tiles = scratch_bytes / (position * tile_.width);
+    const int64_t width = (tiles < 1 ? 1 : tiles) * tile_.width;
+    return width < y_.w ? width : y_.w;
+  }
+
+  // [frequency][block of in][row][position][channel], and [frequency][block of out][row][position][lane]. The
+  // cache line between frequencies keeps them from competing for the same sets of the level-1 cache.
+  int64_t input_row() const { return (width_ + 2) * channel_block; }
+  int64_t input_stride() const { return in_blocks_ * rows_ * input_row() + channel_block; }
+  int64_t product_block() const { return rows_ * width_ * lanes; }
+  int64_t product_stride() const { return out_blocks_ * product_block() + channel_block; }
+  int64_t scratch_floats() const { return frequencies * (input_stride() + product_stride()) + channel_block; }
+
+  // Chunks of rows outside, planes inside: the planes that two tiles along D share are read from memory once.
+  Strip strip(int64_t index) const {
+    Strip s{};
+    const int64_t w = index % strips_w_ * width_, tiles_d = y_.d / MD;
+    s.w = w + width_ <= y_.w ? w : y_.w - width_;
+    index /= strips_w_;
+    const int64_t in_chunk = index % chunk_strips_;
+    index /= chunk_strips_;
+    s.d = index % tiles_d * MD;
+    index /= tiles_d;
+    const int64_t chunks = strips_h_ / chunk_strips_;
+    s.h = (index % chunks * chunk_strips_ + in_chunk) * rows_ * MH;
+    s.n = index / chunks;
+    return s;
+  }
+
+  void run_strip(const Strip& s, const Strip& next, float* scratch) const {
+    float* const products = scratch + frequencies * input_stride();
+    transform_inputs(s, scratch);
+    multiply(scratch, products, next);
+    transform_outputs(s, products);
+  }
+
+  void transform_inputs(const Strip& s, float* inputs) const {
+    const int64_t stride = input_stride();
+    for (int64_t c = 0; c < x_.c; c += lanes) {
+      for (int64_t r = 0; r < rows_; ++r) {
+        const float* in = x_.at(s.n, s.d - 1, s.h + r * MH - 1, s.w - 1) + c;
+        float* out = inputs + (c / channel_block * rows_ + r) * input_row() + c % channel_block;
+        for (int64_t w = 0; w < width_ + 2; ++w, in += x_.stride_w, out += channel_block) {
+          transform_tile<InputTransform, MD, MH>(
+              [&](int d, int h)
+                  __attribute__((always_inline)) { return load(in + d * x_.stride_d + h * x_.stride_h); },
+              [&](int d, int h, Vec v)
+                  __attribute__((always_inline)) { store(out + (d * (MH + 2) + h) * stride, v); });
+        }
+      }
+    }
+  }
+
+  void multiply(const float* inputs, float* products, const Strip& next) const {
+    const float zeros[lanes] = {};
+    RowTaps taps;
+    taps.add(0, 0);
+    TileArguments a{};
+    a.x_stride_w = channel_block, a.x_stride_row = input_row(), a.x_stride_block = rows_ * input_row();
+    a.channels = x_.c, a.taps = &taps, a.all_taps = 1, a.bias = zeros;
+    a.y_stride_w = lanes, a.y_stride_row = width_ * lanes, a.out_channels = lanes;
+    const int64_t filter_block = x_.c * 3 * lanes;
+    int64_t call = 0;
+    for (int64_t f = 0; f < frequencies; ++f) {
+      for (int64_t block = 0; block < out_blocks_; ++block) {
+        a.weights = filters_ + (f * out_blocks_ + block) * filter_block;
+        for (int64_t r = 0; r < rows_; r += tile_.rows) {
+          for (int64_t w = 0; w < width_; w += tile_.width) {
+            const int64_t first = w + tile_.width <= width_ ? w : width_ - tile_.width;
+            a.x = inputs + f * input_stride() + r * input_row() + first * channel_block;
+            a.y = products + f * product_stride() + block * product_block() + (r * width_ + first) * lanes;
+            a.prefetch = row_ahead(next, call++);
+            tile_.run(a);
+          }
+        }
+      }
+    }
+  }
+
+  // A row of the next strip's inputs for each product until all are asked for. The two planes that it shares
+  // with the strip one tile before it along D are in the cache already.
+  Prefetch row_ahead(const Strip& next, int64_t index) const {
+    const int64_t rows = rows_ * MH + 2, first_plane = next.d == 0 ? 0 : 2;
+    if (index >= (MD + 2 - first_plane) * rows) return {};
+    const float* const data =
+        x_.at(next.n, next.d - 1 + first_plane + index / rows, next.h - 1 + index % rows, next.w - 1);
+    if (x_.stride_w == x_.c) return {data, channel_block, (width_ + 2) * in_blocks_};
+    return {data, x_.stride_w, width_ + 2};
+  }
+
+  void transform_outputs(const Strip& s, const float* products) const {
+    const int64_t stride = product_stride();
+    for (int64_t block = 0; block < out_blocks_; ++block) {
+      const Vec bias = load(bias_ + block * lanes);
+      for (int64_t r = 0; r < rows_; ++r) {
+        const float* in = products + block * product_block() + r * width_ * lanes;
+        float* out = y_.at(s.n, s.d, s.h + r * MH, s.w) + block * lanes;
+        for (int64_t w = 0; w < width_; ++w, in += lanes, out += y_.stride_w) {
+          transform_tile<OutputTransform, MD, MH>(
+              [&](int d, int h)
+                  __attribute__((always_inline)) { return load(in + (d * (MH + 2) + h) * stride); },
+              [&](int d, int h, Vec v) __attribute__((always_inline)) {
+                store(out + d * y_.stride_d + h * y_.stride_h, v + bias);
+              });
+        }
+      }
+    }
+  }
+
+  View<float> y_;
+  View<const float> x_;
+  const float *filters_, *bias_;
+  const Tile& tile_;
+  int64_t in_blocks_, out_blocks_, rows_, width_, strips_w_, strips_h_, chunk_strips_;
+};
+
+template <int MD, int MH>
+void run_correlation(View<float> y, View<const float> x, const Weights& weights, const float* bias,
+                     const Exec& exec) {
+  WorkspaceScope scope(*exec.workspace);
+  const float* const filters = transform_filters<MD, MH>(weights, scope);
+  WinogradCorrelation<MD, MH>(y, x, filters, pack_bias(bias, y.c, scope)).run(scope);
+}
+
+}  // namespace
+
+void correlate_winograd(View<float> y, View<const float> x, const Weights& weights, const float* bias,
+                        const Exec& exec) {
+  const WinogradTile tile = winograd_tile(y.d, y.h);
+  if (tile.d == 4) return run_correlation<4, 4>(y, x, weights, bias, exec);
+  if (tile.h == 4) return run_correlation<2, 4>(y, x, weights, bias, exec);
+  run_correlation<2, 2>(y, x, weights, bias, exec);
+}
+
+}  // namespace vg::kernels::cpu::VG_ISA
