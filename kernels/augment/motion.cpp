@@ -48,9 +48,10 @@ std::vector<float> band_kernel(const Band& band, int64_t width) {
 }
 
 /// As filter_moved, one step after the other over whole volumes.
-void filter_moved_volumes(View<float> y, View<const float> x, View<const float> packed,
-                          const std::vector<MovedBand>& bands, const float* fill, const Exec& exec) {
+void filter_moved_volumes(View<float> y, View<const float> x, const std::vector<MovedBand>& bands,
+                          const float* fill, const Exec& exec) {
   WorkspaceScope scope(*exec.workspace);
+  const View<const float> packed = pack_volumes(x, scope, exec);
   const View<float> moved =
       contiguous_view(scope.allocate<float>(static_cast<size_t>(x.elements())), x.n, x.d, x.h, x.w, 1);
   copy(y, x, exec);
@@ -89,10 +90,9 @@ void motion(View<float> y, View<const float> x, const MotionParams& params, cons
   }
   if (bands.empty()) return copy(y, x, exec);
   WorkspaceScope scope(*exec.workspace);
-  const View<const float> packed = pack_volumes(x, scope, exec);
   const float* const fill = fill_values(x, std::nullopt, scope, exec);
-  if (exec.device == DeviceKind::cuda) return filter_moved_volumes(y, x, packed, bands, fill, exec);
-  VG_CALL_CPU(filter_moved, y, packed, bands.data(), static_cast<int64_t>(bands.size()), fill, exec);
+  if (exec.device == DeviceKind::cuda) return filter_moved_volumes(y, x, bands, fill, exec);
+  VG_CALL_CPU(filter_moved, y, x, bands.data(), static_cast<int64_t>(bands.size()), fill, exec);
 }
 
 }  // namespace vg::kernels

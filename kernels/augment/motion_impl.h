@@ -14,8 +14,8 @@ struct MovedBand {
   const float* kernel;
 };
 
-// y = x + sum over bands of filter(moved x - x) of the volumes x that were packed; on the CPU.
-VG_DECLARE_IMPLEMENTATIONS(void filter_moved(View<float> y, View<const float> packed, const MovedBand* bands,
+// y = x + sum over bands of filter(moved x - x); on the CPU.
+VG_DECLARE_IMPLEMENTATIONS(void filter_moved(View<float> y, View<const float> x, const MovedBand* bands,
                                              int64_t count, const float* fill, const Exec& exec);)
 
 }  // namespace vg::kernels

@@ -81,11 +81,12 @@ Places affine_places(const std::array<std::array<double, 4>, 3>& matrix) {
   return places;
 }
 
-View<const float> pack_volumes(View<const float> x, WorkspaceScope& scope, const Exec& exec) {
+View<const float> pack_volumes(View<const float> x, WorkspaceScope& scope,
+                               [[maybe_unused]] const Exec& exec) {
   View<float> packed = contiguous_view<float>(nullptr, (x.n + volumes_a_group - 1) / volumes_a_group, x.d + 2,
                                               x.h + 2, x.w + 2, volumes_a_group);
   packed.data = scope.allocate<float>(static_cast<size_t>(packed.elements()));
-  [&] { VG_DISPATCH(exec, pack_volumes, packed, x, exec); }();
+  [&] { VG_CALL_CUDA(pack_volumes, packed, x, exec); }();
   return packed;
 }
 
@@ -100,16 +101,20 @@ const float* fill_values(View<const float> x, std::optional<float> fill, Workspa
   return upload(values, scope, exec);
 }
 
-void warp_packed(View<float> y, View<const float> packed, const Places& places, const float* fill,
-                 const Exec& exec) {
-  VG_DISPATCH(exec, warp_packed, y, packed, places, fill, exec);
+void warp_packed([[maybe_unused]] View<float> y, [[maybe_unused]] View<const float> packed,
+                 [[maybe_unused]] const Places& places, [[maybe_unused]] const float* fill,
+                 [[maybe_unused]] const Exec& exec) {
+  VG_CALL_CUDA(warp_packed, y, packed, places, fill, exec);
 }
 
 void warp(View<float> y, View<const float> x, const WarpParams& params, const Exec& exec) {
   check(y, x, params);
   WorkspaceScope scope(*exec.workspace);
-  const View<const float> packed = pack_volumes(x, scope, exec);
-  warp_packed(y, packed, make_places(params, y, scope, exec), fill_values(x, params.fill, scope, exec), exec);
+  const Places places = make_places(params, y, scope, exec);
+  const float* const fill = fill_values(x, params.fill, scope, exec);
+  if (exec.device == DeviceKind::cuda)
+    return warp_packed(y, pack_volumes(x, scope, exec), places, fill, exec);
+  VG_CALL_CPU(warp_linear, y, x, places, fill, exec);
 }
 
 void warp(View<uint8_t> y, View<const uint8_t> x, const WarpParams& params, const Exec& exec) {

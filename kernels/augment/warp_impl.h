@@ -6,10 +6,6 @@
 
 namespace vg::kernels {
 
-/// Volumes that are blended together: the weights of a voxel serve them all, and a corner of all of them is
-/// one load of 16 bytes.
-inline constexpr int64_t volumes_a_group = 4;
-
 /// Basis weights of the four control points from `first` on; all zero where one of them is missing.
 struct SplineTaps {
   int32_t first;
@@ -32,19 +28,9 @@ struct Places {
 /// Places without a spline.
 Places affine_places(const std::array<std::array<double, 4>, 3>& matrix);
 
-/// The volumes of x in groups: packed[g, d + 1, h + 1, w + 1, k] = x[4 g + k, d, h, w], and one voxel more on
-/// every side that repeats the outermost. A blend with that one is the edge's value, so no place within half
-/// a voxel of the volume needs care. Missing volumes of the last group repeat the last one.
-View<const float> pack_volumes(View<const float> x, WorkspaceScope& scope, const Exec& exec);
-
 /// `fill` for each volume of x, or the minimum of each, on the device.
 const float* fill_values(View<const float> x, std::optional<float> fill, WorkspaceScope& scope,
                          const Exec& exec);
-
-/// `warp` of packed volumes, for several warps of the same ones; y may have other extents. fill: a value for
-/// each volume, on the device.
-void warp_packed(View<float> y, View<const float> packed, const Places& places, const float* fill,
-                 const Exec& exec);
 
 /// A copy on the device that lives as long as the scope.
 template <class T>
@@ -54,8 +40,25 @@ const T* upload(const std::vector<T>& values, WorkspaceScope& scope, const Exec&
   return copy;
 }
 
+/// Volumes that CUDA blends together: the weights of a voxel serve them all, and a corner of all of them is
+/// one load of 16 bytes.
+inline constexpr int64_t volumes_a_group = 4;
+
+/// The volumes of x in groups: packed[g, d + 1, h + 1, w + 1, k] = x[4 g + k, d, h, w], and one voxel more on
+/// every side that repeats the outermost. A blend with that one is the edge's value, so no place within half
+/// a voxel of the volume needs care. Missing volumes of the last group repeat the last one. On CUDA.
+View<const float> pack_volumes(View<const float> x, WorkspaceScope& scope, const Exec& exec);
+
+/// `warp` of packed volumes, for several warps of the same ones. fill: a value for each volume, on the
+/// device.
+void warp_packed(View<float> y, View<const float> packed, const Places& places, const float* fill,
+                 const Exec& exec);
+
+// On CUDA: pack_volumes and warp_packed; on the CPU warp_linear, which packs by itself.
 VG_DECLARE_IMPLEMENTATIONS(void pack_volumes(View<float> packed, View<const float> x, const Exec& exec);
                            void warp_packed(View<float> y, View<const float> packed, const Places& places,
+                                            const float* fill, const Exec& exec);
+                           void warp_linear(View<float> y, View<const float> x, const Places& places,
                                             const float* fill, const Exec& exec);
                            void warp_nearest(View<uint8_t> y, View<const uint8_t> x, const Places& places,
                                              uint8_t fill, const Exec& exec);)

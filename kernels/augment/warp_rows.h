@@ -1,6 +1,5 @@
-// Rows of packed volumes at moved places: what warping and motion share on the CPU. A row is walked a segment
-// at a time: places and weights of its voxels as vectors, then voxel by voxel the eight corners of four
-// volumes at once. For *_cpu.cpp.
+// Rows of a packed volume at moved places: what warping and motion share on the CPU. A row is walked a
+// segment at a time: places and weights of its voxels, then their eight corners. For *_cpu.cpp.
 #pragma once
 
 #include "kernels/augment/warp_impl.h"
@@ -22,25 +21,42 @@ VG_INLINE void store_integers(int32_t* p, VecInt v) {
   std::memcpy(p, &v, sizeof v);
 }
 
-/// Control points along W for each row of y, what the axes D and H contribute summed: [d, h][points W][3].
-inline float* collapse_spline(const TabulatedSpline& spline, int64_t depth, int64_t height,
-                              WorkspaceScope& scope) {
-  const int64_t row_floats = 3 * spline.points[2], plane_floats = spline.points[1] * row_floats;
-  float* const rows = scope.allocate<float>(static_cast<size_t>(depth * height * row_floats));
-  parallel_for(depth * height, rows_a_task, [&](int64_t row) {
-    const SplineTaps &along_d = spline.taps[0][row / height], &along_h = spline.taps[1][row % height];
-    const float* const points =
-        spline.displacement + along_d.first * plane_floats + along_h.first * row_floats;
-    for (int64_t i = 0; i < row_floats; ++i) {
-      float sum = 0;
-      for (int j = 0; j < 4; ++j) {
-        for (int k = 0; k < 4; ++k)
-          sum += along_d.weight[j] * along_h.weight[k] * points[j * plane_floats + k * row_floats + i];
-      }
-      rows[row * row_floats + i] = sum;
+/// Control points along W for each row of y, what the axes D and H contribute summed: [d, h][stride], of
+/// which [points W][3] are used.
+struct ControlRows {
+  const float* floats;
+  int64_t stride;
+};
+
+/// out = the sum of four rows with the weights of `taps`; writes whole vectors.
+VG_INLINE void sum_rows(float* out, const float* rows, int64_t stride, const SplineTaps& taps,
+                        int64_t count) {
+  for (int64_t i = 0; i < count; i += lanes) {
+    Vec sum{};
+    for (int k = 0; k < 4; ++k) sum += taps.weight[k] * load_up_to(rows + k * stride + i, count - i);
+    store(out + i, sum);
+  }
+}
+
+inline ControlRows collapse_spline(const TabulatedSpline& spline, int64_t depth, int64_t height,
+                                   WorkspaceScope& scope) {
+  const int64_t floats = 3 * spline.points[2], stride = (floats + lanes - 1) / lanes * lanes;
+  const int64_t points_h = spline.points[1];
+  float* const planes = scope.allocate<float>(static_cast<size_t>(depth * points_h * stride));
+  float* const rows = scope.allocate<float>(static_cast<size_t>(depth * height * stride));
+  parallel_for(depth, 1, [&](int64_t d) {
+    const SplineTaps& along_d = spline.taps[0][d];
+    float* const plane = planes + d * points_h * stride;
+    for (int64_t h = 0; h < points_h; ++h) {
+      sum_rows(plane + h * stride, spline.displacement + (along_d.first * points_h + h) * floats,
+               points_h * floats, along_d, floats);
+    }
+    for (int64_t h = 0; h < height; ++h) {
+      const SplineTaps& along_h = spline.taps[1][h];
+      sum_rows(rows + (d * height + h) * stride, plane + along_h.first * stride, stride, along_h, floats);
     }
   });
-  return rows;
+  return {rows, stride};
 }
 
 /// Basis weights along W with a row for each control point, padded to whole vectors: [points W][stride].
@@ -85,7 +101,7 @@ class PlaceTable {
       r.start[a] = static_cast<float>(m[0] * d + m[1] * h + m[3] + offset);
       r.step[a] = static_cast<float>(m[2]);
     }
-    r.control = rows_ == nullptr ? nullptr : rows_ + index * 3 * places_.spline.points[2];
+    r.control = rows_.floats == nullptr ? nullptr : rows_.floats + index * rows_.stride;
     return r;
   }
   /// Of voxels w, w + 1, ... of a row; those beyond its end are unspecified.
@@ -93,6 +109,7 @@ class PlaceTable {
     Vec position;
     for (int i = 0; i < lanes; ++i) position[i] = static_cast<float>(i);
     position += static_cast<float>(w);
+#pragma GCC unroll 3
     for (int a = 0; a < 3; ++a) place[a] = row.start[a] + position * row.step[a];
     if (row.control == nullptr) return;
     const SplineTaps* const taps = places_.spline.taps[2];
@@ -101,16 +118,63 @@ class PlaceTable {
     Vec displacement[3] = {};
     for (int32_t p = low; p <= high; ++p) {
       const Vec weight = load(along_w_.weights + p * along_w_.stride + w);
+#pragma GCC unroll 3
       for (int a = 0; a < 3; ++a) displacement[a] += weight * row.control[3 * p + a];
     }
+#pragma GCC unroll 3
     for (int a = 0; a < 3; ++a) place[a] += displacement[a];
   }
 
  private:
   const Places& places_;
   int64_t height_, width_;
-  const float* rows_ = nullptr;
+  ControlRows rows_{};
   DenseTaps along_w_{};
+};
+
+/// A volume in pairs along H: voxel (d + 1, h + 1, w + 1) is {x[d, h, w], x[d, h + 1, w]}, and there is one
+/// voxel more on every side that repeats the outermost. A blend with that one is the edge's value, so no
+/// place within half a voxel of the volume needs care.
+inline View<float> allocate_pairs(const View<const float>& x, WorkspaceScope& scope) {
+  const auto floats = static_cast<size_t>((x.d + 2) * (x.h + 2) * (x.w + 2) * 2);
+  return contiguous_view(scope.allocate<float>(floats), 1, x.d + 2, x.h + 2, x.w + 2, 2);
+}
+
+template <size_t... Lane>
+VG_INLINE void store_pairs(float* out, Vec a, Vec b, std::index_sequence<Lane...>) {
+  store(out, __builtin_shufflevector(a, b, (Lane / 2 + (Lane % 2) * lanes)...));
+  store(out + lanes, __builtin_shufflevector(a, b, ((Lane + lanes) / 2 + (Lane % 2) * lanes)...));
+}
+/// Volume n of x.
+inline void pack_pairs(const View<float>& pairs, const View<const float>& x, int64_t n) {
+  const auto inner = [](int64_t i, int64_t extent) { return i == 0 ? 0 : (i > extent ? extent - 1 : i - 1); };
+  parallel_for(pairs.rows(), rows_a_task, [&](int64_t row) {
+    const int64_t d = inner(row / pairs.h, x.d), h = row % pairs.h;
+    const float *const upper = x.at(n, d, inner(h, x.h)), *const lower = x.at(n, d, inner(h + 1, x.h));
+    float* const out = pairs.row(row);
+    int64_t w = 0;
+    for (; w + lanes <= x.w; w += lanes)
+      store_pairs(out + 2 * (w + 1), load(upper + w), load(lower + w), std::make_index_sequence<lanes>());
+    for (; w < x.w; ++w) out[2 * (w + 1)] = upper[w], out[2 * (w + 1) + 1] = lower[w];
+    out[0] = upper[0], out[1] = lower[0];
+    out[2 * (x.w + 1)] = upper[x.w - 1], out[2 * (x.w + 1) + 1] = lower[x.w - 1];
+  });
+}
+
+/// A packed volume and the places within half a voxel of the volume, as places in the packed one.
+struct Source {
+  View<const float> pairs;
+  float first = 0.5f, last[3];
+  int64_t ahead;  ///< floats by which the source of a voxel lies farther on three planes of y later
+  Source(const View<const float>& packed, const Places& places) : pairs(packed), ahead(0) {
+    const int64_t extent[3] = {pairs.d, pairs.h, pairs.w};
+    const int64_t stride[3] = {pairs.stride_d, pairs.stride_h, pairs.stride_w};
+    for (int a = 0; a < 3; ++a) {
+      last[a] = __builtin_nextafterf(static_cast<float>(extent[a]) - 1.5f, 0);
+      const double voxels = 3 * places.matrix[a][0];
+      if (voxels > -1e6 && voxels < 1e6) ahead += static_cast<int64_t>(voxels) * stride[a];
+    }
+  }
 };
 
 /// What is known of the voxels of a segment.
@@ -121,19 +185,19 @@ struct Segment {
 };
 
 VG_INLINE void find_corners(Segment& segment, const PlaceTable& table, const PlaceTable::Row& row,
-                            int64_t first, int64_t count, const View<const float>& packed) {
-  const float limit[3] = {static_cast<float>(packed.d) - 1.5f, static_cast<float>(packed.h) - 1.5f,
-                          static_cast<float>(packed.w) - 1.5f};
-  const auto height = static_cast<int32_t>(packed.h), width = static_cast<int32_t>(packed.w);
+                            int64_t first, int64_t count, const Source& source) {
+  const auto height = static_cast<int32_t>(source.pairs.h), width = static_cast<int32_t>(source.pairs.w);
   for (int64_t i = 0; i < count; i += lanes) {
     Vec place[3];
     table.locate(place, row, first + i);
     VecInt inside = ~VecInt{}, corner{};
-    for (int a = 0; a < 3; ++a) inside &= (place[a] >= 0.5f) & (place[a] < limit[a]);
+#pragma GCC unroll 3
     for (int a = 0; a < 3; ++a) {
-      place[a] = inside ? place[a] : broadcast(1.0f);
-      const VecInt lower = truncate(place[a]);
-      store(segment.weight[a] + i, place[a] - to_float(lower));
+      // What is no number becomes `first`.
+      const Vec nearest = min(max(place[a], broadcast(source.first)), broadcast(source.last[a]));
+      inside &= nearest == place[a];
+      const VecInt lower = truncate(nearest);
+      store(segment.weight[a] + i, nearest - to_float(lower));
       corner = a == 0 ? lower : corner * (a == 1 ? height : width) + lower;
     }
     store_integers(segment.corner + i, corner);
@@ -141,77 +205,75 @@ VG_INLINE void find_corners(Segment& segment, const PlaceTable& table, const Pla
   }
 }
 
-template <size_t... Lane>
-VG_INLINE void split_pairs(Vec a, Vec b, Vec& even, Vec& odd, std::index_sequence<Lane...>) {
-  even = __builtin_shufflevector(a, b, (2 * Lane)...);
-  odd = __builtin_shufflevector(a, b, (2 * Lane + 1)...);
+/// Two neighbours along W of a packed volume, which are four of the eight corners of a voxel.
+typedef float Corners __attribute__((vector_size(4 * sizeof(float))));
+template <class Half, size_t... I>
+VG_INLINE auto concatenate(Half a, Half b, std::index_sequence<I...>) {
+  return __builtin_shufflevector(a, b, I...);
 }
-// Floats i of both vectors together go to `even` and `odd` in turn.
-VG_INLINE void split_pairs(Vec a, Vec b, Vec& even, Vec& odd) {
-  split_pairs(a, b, even, odd, std::make_index_sequence<lanes>());
-}
-/// One voxel of four volumes.
-typedef float Quad __attribute__((vector_size(volumes_a_group * sizeof(float))));
-VG_INLINE Quad load_quad(const float* p) {
-  Quad v;
-  std::memcpy(&v, p, sizeof v);
-  return v;
-}
-VG_INLINE void store_quad(float* p, Quad v) {
-  std::memcpy(p, &v, sizeof v);
-}
-
-/// Group `index` of packed volumes, and what lies outside of its volumes `first` and following.
-VG_INLINE View<const float> group_of(View<const float> packed, int64_t index) {
-  packed.data = packed.at(index, 0, 0);
-  packed.n = 1;
-  return packed;
-}
-VG_INLINE Quad fill_of(const float* fill, int64_t first, int64_t volumes) {
-  Quad v{};
-  for (int64_t k = 0; k < volumes; ++k) v[k] = fill[first + k];
-  return v;
-}
-
-/// Calls take(i, value) for the voxels of the segment: trilinear, along H and D for both neighbours along W
-/// at once. `ahead` floats on lies what a later plane of y will need: the order of reading follows the
-/// places, which no hardware foresees.
-template <class Take>
-VG_INLINE void blend_corners(const Segment& segment, int64_t count, const View<const float>& group, Quad fill,
-                             int64_t ahead, const Take& take) {
-  typedef float Neighbours __attribute__((vector_size(2 * sizeof(Quad))));
-  typedef int32_t Mask __attribute__((vector_size(sizeof(Quad))));
-  for (int64_t i = 0; i < count; ++i) {
-    const float* const corner = group.data + segment.corner[i] * volumes_a_group;
-    const float along_d = segment.weight[0][i], along_h = segment.weight[1][i],
-                along_w = segment.weight[2][i];
-    __builtin_prefetch(corner + ahead);
-    Neighbours line[2][2];
-    std::memcpy(&line[0][0], corner, sizeof(Neighbours));
-    std::memcpy(&line[0][1], corner + group.stride_h, sizeof(Neighbours));
-    std::memcpy(&line[1][0], corner + group.stride_d, sizeof(Neighbours));
-    std::memcpy(&line[1][1], corner + group.stride_d + group.stride_h, sizeof(Neighbours));
-    const Neighbours front = line[0][0] + along_h * (line[0][1] - line[0][0]),
-                     back = line[1][0] + along_h * (line[1][1] - line[1][0]),
-                     between = front + along_d * (back - front);
-    const Quad lower = __builtin_shufflevector(between, between, 0, 1, 2, 3),
-               upper = __builtin_shufflevector(between, between, 4, 5, 6, 7);
-    const Mask inside = Mask{} + segment.inside[i];
-    take(i, inside ? lower + along_w * (upper - lower) : fill);
+/// Of `Voxels` voxels, every fourth of a segment.
+template <int Voxels>
+VG_INLINE auto load_corners(const float* volume, const int32_t* corner) {
+  if constexpr (Voxels == 1) {
+    Corners v;
+    std::memcpy(&v, volume + int64_t{*corner} * 2, sizeof v);
+    return v;
+  } else {
+    return concatenate(load_corners<Voxels / 2>(volume, corner),
+                       load_corners<Voxels / 2>(volume, corner + Voxels / 2 * 4),
+                       std::make_index_sequence<Voxels * 4>());
   }
 }
 
-/// Calls take(k, i, floats i, i + 1, ... of volume k) for the rows of four volumes that `quads`, `count`
-/// voxels, are made of; reads whole vectors.
+/// Element I of every four.
+template <int I, size_t... Lane>
+VG_INLINE Vec repeat(Vec v, std::index_sequence<Lane...>) {
+  return __builtin_shufflevector(v, v, (Lane / 4 * 4 + I)...);
+}
+/// The corners of voxels I, I + 4, ... of a vector of them, blended along D.
+template <int I>
+VG_INLINE Vec blend_planes(const Source& source, const int32_t* corner, Vec weight) {
+  const Vec front = load_corners<lanes / 4>(source.pairs.data, corner + I),
+            back = load_corners<lanes / 4>(source.pairs.data + source.pairs.stride_d, corner + I);
+  return front + repeat<I>(weight, std::make_index_sequence<lanes>()) * (back - front);
+}
+template <size_t... Lane>
+VG_INLINE void interleave(Vec a, Vec b, Vec& lower, Vec& upper, std::index_sequence<Lane...>) {
+  lower = __builtin_shufflevector(a, b, (Lane / 4 * 4 + Lane % 4 / 2 + Lane % 2 * lanes)...);
+  upper = __builtin_shufflevector(a, b, (Lane / 4 * 4 + Lane % 4 / 2 + Lane % 2 * lanes + 2)...);
+}
+/// a0 b0 a1 b1 and a2 b2 a3 b3 of every four.
+VG_INLINE void interleave(Vec a, Vec b, Vec& lower, Vec& upper) {
+  interleave(a, b, lower, upper, std::make_index_sequence<lanes>());
+}
+
+/// Calls take(i, values of voxels i, i + 1, ... of the segment): trilinear. Beyond `count` they are
+/// unspecified.
 template <class Take>
-VG_INLINE void split_volumes(const float* quads, int64_t count, const Take& take) {
+VG_INLINE void blend_corners(const Segment& segment, int64_t count, const Source& source, float fill,
+                             const Take& take) {
+  constexpr int64_t line = 16;  // floats of a cache line
   for (int64_t i = 0; i < count; i += lanes) {
-    Vec in[4], even[2], odd[2], volume[4];
-    for (int k = 0; k < 4; ++k) in[k] = load(quads + i * volumes_a_group + k * lanes);
-    for (int k = 0; k < 2; ++k) split_pairs(in[2 * k], in[2 * k + 1], even[k], odd[k]);
-    split_pairs(even[0], even[1], volume[0], volume[2]);
-    split_pairs(odd[0], odd[1], volume[1], volume[3]);
-    for (int k = 0; k < 4; ++k) take(k, i, volume[k]);
+    const int32_t* const corner = segment.corner + i;
+    // The order of reading follows the places, which no hardware foresees.
+    for (int k = 0; k < lanes; k += line / 2)
+      __builtin_prefetch(source.pairs.data + int64_t{corner[k]} * 2 + source.ahead);
+    const Vec along_d = load(segment.weight[0] + i), along_h = load(segment.weight[1] + i),
+              along_w = load(segment.weight[2] + i);
+    const Vec blended[4] = {
+        blend_planes<0>(source, corner, along_d), blend_planes<1>(source, corner, along_d),
+        blend_planes<2>(source, corner, along_d), blend_planes<3>(source, corner, along_d)};
+    // A transposition of each four voxels with their four corners.
+    Vec even[2], odd[2], neighbour[4];
+    interleave(blended[0], blended[2], even[0], even[1]);
+    interleave(blended[1], blended[3], odd[0], odd[1]);
+    for (int k = 0; k < 2; ++k) interleave(even[k], odd[k], neighbour[2 * k], neighbour[2 * k + 1]);
+    const Vec lower = neighbour[0] + along_h * (neighbour[1] - neighbour[0]),
+              upper = neighbour[2] + along_h * (neighbour[3] - neighbour[2]),
+              value = lower + along_w * (upper - lower);
+    VecInt inside;
+    std::memcpy(&inside, segment.inside + i, sizeof inside);
+    take(i, inside ? value : broadcast(fill));
   }
 }
 
@@ -219,17 +281,6 @@ VG_INLINE void split_volumes(const float* quads, int64_t count, const Take& take
 VG_INLINE void prefetch_row(float* row, int64_t width) {
   constexpr int64_t line = 16;  // floats of a cache line
   for (int64_t w = 0; w < width; w += line) __builtin_prefetch(row + w, 1);
-}
-
-/// How far in the packed source the place of a voxel moves within three planes of y.
-inline int64_t floats_ahead(const Places& places, const View<const float>& packed) {
-  const int64_t stride[3] = {packed.stride_d, packed.stride_h, packed.stride_w};
-  int64_t floats = 0;
-  for (int a = 0; a < 3; ++a) {
-    const double voxels = 3 * places.matrix[a][0];
-    if (voxels > -1e6 && voxels < 1e6) floats += static_cast<int64_t>(voxels) * stride[a];
-  }
-  return floats;
 }
 
 }  // namespace vg::kernels::cpu::VG_ISA
