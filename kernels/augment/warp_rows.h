@@ -132,7 +132,7 @@ class PlaceTable {
   DenseTaps along_w_{};
 };
 
-/// A volume in pairs along H: voxel (d + 1, h + 1, w + 1) is {x[d, h, w], x[d, h + 1, w]}, and there is one
+/// A volume in pairs along D: voxel (d + 1, h + 1, w + 1) is {x[d, h, w], x[d + 1, h, w]}, and there is one
 /// voxel more on every side that repeats the outermost. A blend with that one is the edge's value, so no
 /// place within half a voxel of the volume needs care.
 inline View<float> allocate_pairs(const View<const float>& x, WorkspaceScope& scope) {
@@ -149,15 +149,15 @@ VG_INLINE void store_pairs(float* out, Vec a, Vec b, std::index_sequence<Lane...
 inline void pack_pairs(const View<float>& pairs, const View<const float>& x, int64_t n) {
   const auto inner = [](int64_t i, int64_t extent) { return i == 0 ? 0 : (i > extent ? extent - 1 : i - 1); };
   parallel_for(pairs.rows(), rows_a_task, [&](int64_t row) {
-    const int64_t d = inner(row / pairs.h, x.d), h = row % pairs.h;
-    const float *const upper = x.at(n, d, inner(h, x.h)), *const lower = x.at(n, d, inner(h + 1, x.h));
+    const int64_t d = row / pairs.h, h = inner(row % pairs.h, x.h);
+    const float *const front = x.at(n, inner(d, x.d), h), *const back = x.at(n, inner(d + 1, x.d), h);
     float* const out = pairs.row(row);
     int64_t w = 0;
     for (; w + lanes <= x.w; w += lanes)
-      store_pairs(out + 2 * (w + 1), load(upper + w), load(lower + w), std::make_index_sequence<lanes>());
-    for (; w < x.w; ++w) out[2 * (w + 1)] = upper[w], out[2 * (w + 1) + 1] = lower[w];
-    out[0] = upper[0], out[1] = lower[0];
-    out[2 * (x.w + 1)] = upper[x.w - 1], out[2 * (x.w + 1) + 1] = lower[x.w - 1];
+      store_pairs(out + 2 * (w + 1), load(front + w), load(back + w), std::make_index_sequence<lanes>());
+    for (; w < x.w; ++w) out[2 * (w + 1)] = front[w], out[2 * (w + 1) + 1] = back[w];
+    out[0] = front[0], out[1] = back[0];
+    out[2 * (x.w + 1)] = front[x.w - 1], out[2 * (x.w + 1) + 1] = back[x.w - 1];
   });
 }
 
@@ -230,12 +230,12 @@ template <int I, size_t... Lane>
 VG_INLINE Vec repeat(Vec v, std::index_sequence<Lane...>) {
   return __builtin_shufflevector(v, v, (Lane / 4 * 4 + I)...);
 }
-/// The corners of voxels I, I + 4, ... of a vector of them, blended along D.
+/// The corners of voxels I, I + 4, ... of a vector of them, blended along H.
 template <int I>
-VG_INLINE Vec blend_planes(const Source& source, const int32_t* corner, Vec weight) {
-  const Vec front = load_corners<lanes / 4>(source.pairs.data, corner + I),
-            back = load_corners<lanes / 4>(source.pairs.data + source.pairs.stride_d, corner + I);
-  return front + repeat<I>(weight, std::make_index_sequence<lanes>()) * (back - front);
+VG_INLINE Vec blend_rows(const Source& source, const int32_t* corner, Vec weight) {
+  const Vec lower = load_corners<lanes / 4>(source.pairs.data, corner + I),
+            upper = load_corners<lanes / 4>(source.pairs.data + source.pairs.stride_h, corner + I);
+  return lower + repeat<I>(weight, std::make_index_sequence<lanes>()) * (upper - lower);
 }
 template <size_t... Lane>
 VG_INLINE void interleave(Vec a, Vec b, Vec& lower, Vec& upper, std::index_sequence<Lane...>) {
@@ -260,16 +260,15 @@ VG_INLINE void blend_corners(const Segment& segment, int64_t count, const Source
       __builtin_prefetch(source.pairs.data + int64_t{corner[k]} * 2 + source.ahead);
     const Vec along_d = load(segment.weight[0] + i), along_h = load(segment.weight[1] + i),
               along_w = load(segment.weight[2] + i);
-    const Vec blended[4] = {
-        blend_planes<0>(source, corner, along_d), blend_planes<1>(source, corner, along_d),
-        blend_planes<2>(source, corner, along_d), blend_planes<3>(source, corner, along_d)};
+    const Vec blended[4] = {blend_rows<0>(source, corner, along_h), blend_rows<1>(source, corner, along_h),
+                            blend_rows<2>(source, corner, along_h), blend_rows<3>(source, corner, along_h)};
     // A transposition of each four voxels with their four corners.
     Vec even[2], odd[2], neighbour[4];
     interleave(blended[0], blended[2], even[0], even[1]);
     interleave(blended[1], blended[3], odd[0], odd[1]);
     for (int k = 0; k < 2; ++k) interleave(even[k], odd[k], neighbour[2 * k], neighbour[2 * k + 1]);
-    const Vec lower = neighbour[0] + along_h * (neighbour[1] - neighbour[0]),
-              upper = neighbour[2] + along_h * (neighbour[3] - neighbour[2]),
+    const Vec lower = neighbour[0] + along_d * (neighbour[1] - neighbour[0]),
+              upper = neighbour[2] + along_d * (neighbour[3] - neighbour[2]),
               value = lower + along_w * (upper - lower);
     VecInt inside;
     std::memcpy(&inside, segment.inside + i, sizeof inside);
