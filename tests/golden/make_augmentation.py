@@ -25,18 +25,11 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 import torchio as tio
+from make_preprocessing import rotation
 from safetensors.numpy import save_file
 
 OUT = pathlib.Path(__file__).resolve().parent / "augmentation"
 SHAPE = (21, 24, 17)
-
-
-def rotation(axis, degrees):
-    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    m = np.eye(3)
-    a, b = [i for i in range(3) if i != axis]
-    m[a, a], m[a, b], m[b, a], m[b, b] = c, -s, s, c
-    return m
 
 
 def phantom():
