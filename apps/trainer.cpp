@@ -233,7 +233,7 @@ int Trainer::train_epoch() {
   epoch_clock_ = Pace(batches_per_epoch());
   double step_start = 0;
   double step_loss = 0;
-  int64_t pending = 0;  // batches accumulated for the step
+  int64_t pending = 0, samples = 0;  // batches accumulated for the step, and what they hold
   while (!finished()) {
     const std::optional<data::Batch> batch = train_loader_->next();
     if (!batch) break;
@@ -242,12 +242,14 @@ int Trainer::train_epoch() {
     state_.epoch_loss_sum += loss;
     step_loss += loss;
     ++pending;
+    samples += static_cast<int64_t>(batch->samples.size());
     if (pending < options_.accumulate && state_.batch < batches_per_epoch()) continue;
 
     const double now = epoch_clock_.seconds();
-    optimizer_step(step_loss / static_cast<double>(pending), now - step_start);
+    optimizer_step(step_loss / static_cast<double>(pending),
+                   static_cast<double>(samples) / (now - step_start));
     step_loss = 0;
-    pending = 0;
+    pending = samples = 0;
     step_start = now;
     if (options_.checkpoint_every > 0 && state_.step % options_.checkpoint_every == 0) save_checkpoint();
     if (StopSignals::received() != 0) return StopSignals::received();
@@ -301,20 +303,19 @@ double Trainer::accumulate_gradients(const data::Batch& batch) {
   return value;
 }
 
-void Trainer::optimizer_step(double loss, double step_seconds) {
+void Trainer::optimizer_step(double loss, double volumes_per_second) {
   std::optional<double> norm;
   if (options_.clip_norm > 0) norm = optimizer_->clip_gradients(options_.clip_norm).item();
   optimizer_->step();
   optimizer_->zero_grad();
   ++state_.step;
   pace_->advance();
-  const double volumes = static_cast<double>(options_.batch_size * options_.accumulate) / step_seconds;
   const double wait = 100 * train_loader_->wait_seconds() / std::max(1e-9, epoch_clock_.seconds());
   nlohmann::ordered_json entry = {{"step", state_.step},
                                   {"epoch", state_.epoch + 1},
                                   {"loss", loss},
                                   {"lr", optimizer_->learning_rate()},
-                                  {"volumes_per_second", volumes},
+                                  {"volumes_per_second", volumes_per_second},
                                   {"data_wait_percent", wait}};
   if (norm) entry["gradient_norm"] = *norm;
   if (!augmentation_log_.empty()) entry["augmentation"] = std::move(augmentation_log_);
@@ -324,7 +325,7 @@ void Trainer::optimizer_step(double loss, double step_seconds) {
   std::snprintf(text, sizeof text,
                 "epoch %lld  step %s  loss %.4f  lr %.2e  %.2f volumes/s  data wait %.1f%%",
                 static_cast<long long>(state_.epoch + 1), pace_->text().c_str(), loss,
-                optimizer_->learning_rate(), volumes, wait);
+                optimizer_->learning_rate(), volumes_per_second, wait);
   terminal_.status(text);
 }
 

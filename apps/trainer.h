@@ -100,7 +100,7 @@ class Trainer {
                       std::span<const std::vector<data::AppliedTransform>> transforms);
   /// Forward and backward of one batch; returns its loss. The gradient is weighted by 1 / accumulate.
   double accumulate_gradients(const data::Batch& batch);
-  void optimizer_step(double loss, double step_seconds);
+  void optimizer_step(double loss, double volumes_per_second);
   void end_epoch();
   [[nodiscard]] Validation validate() const;
   /// Validates and keeps the weights if they are the best so far.

@@ -19,6 +19,7 @@ import time
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import numpy as np
 import SimpleITK as sitk
 import torch
 import torchio as tio
@@ -43,7 +44,7 @@ PAIRS = {
 
 def subject():
     generator = torch.Generator().manual_seed(1)
-    affine = [[1.5, 0, 0, -80], [0, 1.5, 0, -110], [0, 0, 1.5, -60], [0, 0, 0, 1]]
+    affine = np.array([[1.5, 0, 0, -80], [0, 1.5, 0, -110], [0, 0, 1.5, -60], [0, 0, 0, 1]])
     shape = (1, 112, 128, 80)
     images = {f"image{i}": tio.ScalarImage(tensor=torch.rand(shape, generator=generator), affine=affine) for i in range(4)}
     labels = torch.randint(0, 4, shape, generator=generator, dtype=torch.uint8)
