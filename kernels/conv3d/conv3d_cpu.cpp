@@ -126,6 +126,9 @@ void backward_weight_pointwise(const BackwardWeightCall& c) {
   correlation_gradient(c.dweight, c.dy, every_nth_voxel(c.x, c.dy, c.params.stride), 1, 1, c.params.padding,
                        *c.exec);
 }
+void backward_weight_winograd(const BackwardWeightCall& c) {
+  correlation_gradient_winograd(c.dweight, c.dy, c.x, *c.exec);
+}
 void backward_weight_direct(const BackwardWeightCall& c) {
   correlation_gradient(c.dweight, c.dy, c.x, c.params.kernel_size, c.params.stride, c.params.padding,
                        *c.exec);
@@ -159,6 +162,7 @@ constexpr Algorithm<BackwardInputCall> backward_input_algorithms[] = {
 
 constexpr Algorithm<BackwardWeightCall> backward_weight_algorithms[] = {
     {"pointwise", pointwise_applies, backward_weight_pointwise},
+    {"winograd", winograd_applies, backward_weight_winograd},
     {"direct", always, backward_weight_direct},
 };
 

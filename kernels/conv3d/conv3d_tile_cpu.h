@@ -9,6 +9,7 @@
 
 #include "kernels/common/channel_blocks.h"
 #include "kernels/common/simd.h"
+#include "kernels/conv3d/conv3d_pack_cpu.h"
 
 namespace vg::kernels::cpu::VG_ISA {
 

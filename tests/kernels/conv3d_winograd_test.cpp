@@ -170,7 +170,7 @@ std::vector<std::string> algorithms(const Conv3dCase& c, int voxels_around = 1) 
 }
 
 TEST_F(Conv3dWinogradTest, RunsWhereItsConditionsHold) {
-  const std::vector<std::string> winograd{"winograd", "winograd", "direct"},
+  const std::vector<std::string> winograd{"winograd", "winograd", "winograd"},
       direct{"direct", "flipped", "direct"}, strided{"direct", "transposed", "direct"},
       pointwise{"pointwise", "pointwise", "pointwise"};
   const Conv3dCase fitting{kernel3(16, 32), 1, 4, 4, 5};
