@@ -69,6 +69,13 @@ void conv3d_backward_weight(float* dweight, View<const float> dy, View<const flo
   VG_DISPATCH(exec, conv3d_backward_weight, dweight, dy, x, params, exec);
 }
 
+void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
+                            const Conv3dParams& params, const Exec& exec) {
+  check("conv3d_backward_weight", x, dy, dweight, params, exec);
+  require_cuda("conv3d_backward_weight", exec);
+  VG_CALL_CUDA(conv3d_backward_weight, dweight, dy, x, params, exec);
+}
+
 void conv3d_backward_bias(float* dbias, View<const float> dy, const Exec& exec) {
   require(dbias != nullptr, "conv3d_backward_bias: the bias pointer is null");
   require(exec.workspace != nullptr, "conv3d_backward_bias: the workspace pointer is null");

@@ -44,6 +44,11 @@ void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const flo
 void conv3d_backward_weight(float* dweight, View<const float> dy, View<const float> x,
                             const Conv3dParams& params, const Exec& exec);
 
+/// The same for bfloat16 activations, on CUDA only: products are summed in float, dweight is float. 16 to 64
+/// channels (multiples of 16) as above run on tensor cores. Throws std::invalid_argument on the CPU as well.
+void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
+                            const Conv3dParams& params, const Exec& exec);
+
 /// dbias[o] += sum over n and voxels of dy[..., o]; accumulates. Same bits for any thread count.
 void conv3d_backward_bias(float* dbias, View<const float> dy, const Exec& exec);
 

@@ -16,6 +16,18 @@ bool aligned(const View<const bfloat16>& v) {
          v.stride_d % elements == 0 && v.stride_h % elements == 0 && v.stride_w % elements == 0;
 }
 
+// What all kernels with a halo tile need.
+bool halo_kernels_apply(const Conv3dParams& p, const View<const bfloat16>& out,
+                        const View<const bfloat16>& in, int shared_bytes, const CudaLimits& limits) {
+  // Output and input have the same extents, and the gradient is a convolution of the same kind.
+  if (p.kernel_size != 3 || p.stride != 1 || p.padding != 1) return false;
+  // bfloat16 mma and cp.async came with 8.0.
+  if (limits.compute_capability < 80 || limits.shared_bytes < shared_bytes) return false;
+  // The kernels count voxels along an axis in int, with room for a tile beyond the edge.
+  constexpr int64_t longest = std::numeric_limits<int>::max() / 2;
+  return std::max({out.d, out.h, out.w}) <= longest && aligned(out) && aligned(in);
+}
+
 // The list's last entry: gathers with any parameters, channels and placement.
 bool direct_applies(const Conv3dParams&, const View<const bfloat16>&, const View<const bfloat16>&,
                     const CudaLimits&) {
@@ -29,45 +41,62 @@ struct Candidate {
 };
 
 // Fastest first.
+constexpr Candidate wgrad_candidates[] = {
+    {Conv3dAlgorithm::halo_tile, halo_wgrad_applies},
+    {Conv3dAlgorithm::direct, direct_applies},
+};
 constexpr Candidate candidates[] = {
     {Conv3dAlgorithm::halo_tile, halo_tile_applies},
     {Conv3dAlgorithm::direct, direct_applies},
 };
 
-}  // namespace
-
-bool halo_tile_applies(const Conv3dParams& p, const View<const bfloat16>& out, const View<const bfloat16>& in,
-                       const CudaLimits& limits) {
-  // Output and input have the same extents, and the gradient is a convolution of the same kind.
-  if (p.kernel_size != 3 || p.stride != 1 || p.padding != 1) return false;
-  // bfloat16 mma and cp.async came with 8.0.
-  if (limits.compute_capability < 80) return false;
-  const int tile = halo_tile_index(in.c, out.c);
-  if (tile < 0 || halo_tiles[tile].shared_bytes() > limits.shared_bytes) return false;
-  // The kernel counts voxels along an axis in int, with room for a tile beyond the edge.
-  constexpr int64_t longest = std::numeric_limits<int>::max() / 2;
-  return std::max({out.d, out.h, out.w}) <= longest && aligned(out) && aligned(in);
-}
-
-Conv3dAlgorithm choose_conv3d_algorithm(const Conv3dParams& params, const View<const bfloat16>& out,
-                                        const View<const bfloat16>& in, const CudaLimits& limits) {
-  return std::find_if(std::begin(candidates), std::end(candidates),
+template <size_t N>
+Conv3dAlgorithm first_that_applies(const Candidate (&list)[N], const Conv3dParams& params,
+                                   const View<const bfloat16>& out, const View<const bfloat16>& in,
+                                   const CudaLimits& limits) {
+  return std::find_if(std::begin(list), std::end(list),
                       [&](const Candidate& c) { return c.applies(params, out, in, limits); })
       ->algorithm;
 }
 
-HaloGrid halo_grid(const HaloTile& tile, int64_t n, int64_t d, int64_t h, int64_t w, int64_t out_channels,
+}  // namespace
+
+bool halo_tile_applies(const Conv3dParams& p, const View<const bfloat16>& out, const View<const bfloat16>& in,
+                       const CudaLimits& limits) {
+  const int tile = halo_tile_index(in.c, out.c);
+  return tile >= 0 && halo_kernels_apply(p, out, in, halo_tiles[tile].shared_bytes(), limits);
+}
+
+bool halo_wgrad_applies(const Conv3dParams& p, const View<const bfloat16>& dy, const View<const bfloat16>& x,
+                        const CudaLimits& limits) {
+  // From 64 channels on a block's 16 x 16 of them would read each voxel more often than a matrix product
+  // does.
+  const auto fits = [](int64_t c) { return c % HaloWgradTile::channels == 0 && c <= 64; };
+  return fits(x.c) && fits(dy.c) && halo_kernels_apply(p, dy, x, HaloWgradTile{}.shared_bytes(), limits);
+}
+
+Conv3dAlgorithm choose_conv3d_algorithm(const Conv3dParams& params, const View<const bfloat16>& out,
+                                        const View<const bfloat16>& in, const CudaLimits& limits) {
+  return first_that_applies(candidates, params, out, in, limits);
+}
+
+Conv3dAlgorithm choose_conv3d_wgrad_algorithm(const Conv3dParams& params, const View<const bfloat16>& dy,
+                                              const View<const bfloat16>& x, const CudaLimits& limits) {
+  return first_that_applies(wgrad_candidates, params, dy, x, limits);
+}
+
+HaloGrid halo_grid(int height, int width, int64_t groups, const View<const bfloat16>& out,
                    int multiprocessors) {
   const auto pieces = [](int64_t extent, int64_t piece) { return (extent + piece - 1) / piece; };
   // At least: some tiles leave room for a third block on newer devices.
   constexpr int64_t blocks_a_multiprocessor = 2;
-  HaloGrid grid{out_channels / tile.out_channels, pieces(w, tile.width()), pieces(h, tile.height()), d, 1, n};
+  HaloGrid grid{groups, pieces(out.w, width), pieces(out.h, height), out.d, 1, out.n};
   const int64_t columns = grid.blocks(), resident = multiprocessors * blocks_a_multiprocessor;
   int64_t least = std::numeric_limits<int64_t>::max();
-  for (int64_t segments = 1; segments <= d; ++segments) {
-    if (segments > 1 && columns * (d + 2 * segments) > least * resident) break;  // even without a tail
-    const int64_t march = pieces(d, segments), cost = pieces(columns * segments, resident) * (march + 2);
-    if (cost >= least || pieces(d, march) != segments) continue;
+  for (int64_t segments = 1; segments <= out.d; ++segments) {
+    if (segments > 1 && columns * (out.d + 2 * segments) > least * resident) break;  // even without a tail
+    const int64_t march = pieces(out.d, segments), cost = pieces(columns * segments, resident) * (march + 2);
+    if (cost >= least || pieces(out.d, march) != segments) continue;
     least = cost;
     grid.march = march;
     grid.segments = segments;

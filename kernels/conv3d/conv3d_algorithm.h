@@ -19,8 +19,14 @@ enum class Conv3dAlgorithm { halo_tile, direct };
 bool halo_tile_applies(const Conv3dParams& params, const View<const bfloat16>& out,
                        const View<const bfloat16>& in, const CudaLimits& limits);
 
+/// The same for the gradient of the weights.
+bool halo_wgrad_applies(const Conv3dParams& params, const View<const bfloat16>& dy,
+                        const View<const bfloat16>& x, const CudaLimits& limits);
+
 /// The first algorithm of the list that applies; `direct` always does.
 Conv3dAlgorithm choose_conv3d_algorithm(const Conv3dParams& params, const View<const bfloat16>& out,
                                         const View<const bfloat16>& in, const CudaLimits& limits);
+Conv3dAlgorithm choose_conv3d_wgrad_algorithm(const Conv3dParams& params, const View<const bfloat16>& dy,
+                                              const View<const bfloat16>& x, const CudaLimits& limits);
 
 }  // namespace vg::kernels

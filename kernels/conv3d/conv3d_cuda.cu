@@ -153,9 +153,9 @@ void gather(const View<T>& y, const View<const T>& x, const float* weight, const
 
 // A thread sums one (kd, kh), all kw, 4 output and 4 input channels over a piece of the rows of dy: with
 // kernel 3 and stride 1 a voxel costs 8 loads for 48 FMAs. The window of x slides along w in registers.
-template <int K, int S, int P>
+template <int K, int S, int P, class T>
 __global__ void __launch_bounds__(block_threads)
-    backward_weight_kernel(float* partials, View<const float> dy, View<const float> x, int64_t pieces) {
+    backward_weight_kernel(float* partials, View<const T> dy, View<const T> x, int64_t pieces) {
   const int64_t out_groups = (dy.c + tile_c - 1) / tile_c, in_groups = (x.c + tile_c - 1) / tile_c;
   int64_t rest = thread_index();
   const int64_t in_first = rest % in_groups * tile_c;
@@ -172,12 +172,12 @@ __global__ void __launch_bounds__(block_threads)
   for (int64_t row = dy.rows() * piece / pieces; row < dy.rows() * (piece + 1) / pieces; ++row) {
     const int64_t id = row / dy.h % dy.d * S - P + kd, ih = row % dy.h * S - P + kh;
     if (id < 0 || id >= x.d || ih < 0 || ih >= x.h) continue;
-    const float* const in = x.at(row / (dy.d * dy.h), id, ih) + in_first;
-    const float* gradient = dy.row(row) + out_first;
+    const T* const in = x.at(row / (dy.d * dy.h), id, ih) + in_first;
+    const T* gradient = dy.row(row) + out_first;
     const auto load_column = [&](float(&column)[tile_c], int64_t iw) {
 #pragma unroll
       for (int i = 0; i < tile_c; ++i)
-        column[i] = i < ins && iw >= 0 && iw < x.w ? in[iw * x.stride_w + i] : 0.0f;
+        column[i] = i < ins && iw >= 0 && iw < x.w ? to_float(in[iw * x.stride_w + i]) : 0.0f;
     };
     constexpr int reused = K > S ? K - S : 0;
     float window[K][tile_c];
@@ -194,7 +194,7 @@ __global__ void __launch_bounds__(block_threads)
       }
 #pragma unroll
       for (int o = 0; o < tile_c; ++o) {
-        const float g = o < outs ? gradient[o] : 0.0f;
+        const float g = o < outs ? to_float(gradient[o]) : 0.0f;
         for (int kw = 0; kw < K; ++kw) {
           for (int i = 0; i < tile_c; ++i) sums[kw][o][i] = fmaf(g, window[kw][i], sums[kw][o][i]);
         }
@@ -233,9 +233,8 @@ __global__ void __launch_bounds__(sum_width* sum_slices)
   out[i] += static_cast<float>(sum);
 }
 
-template <int K, int S, int P>
-void backward_weight(float* dweight, const View<const float>& dy, const View<const float>& x,
-                     const Exec& exec) {
+template <int K, int S, int P, class T>
+void backward_weight(float* dweight, const View<const T>& dy, const View<const T>& x, const Exec& exec) {
   // Enough threads to fill a GPU (2^17 is 1,024 a multiprocessor with 128 of them), few enough pieces to keep
   // the partial sums small: tens of megabytes at most for the 3D Attention U-Net.
   constexpr int64_t wanted_threads = int64_t{1} << 17, most_pieces = 8192;
@@ -249,9 +248,7 @@ void backward_weight(float* dweight, const View<const float>& dy, const View<con
   backward_weight_kernel<K, S, P>
       <<<blocks_for(pieces * threads_a_piece), block_threads, 0, stream_of(exec)>>>(partials, dy, x, pieces);
   check_launch();
-  accumulate_pieces_kernel<<<blocks_for(count, sum_width), sum_width * sum_slices, 0, stream_of(exec)>>>(
-      dweight, partials, count, pieces);
-  check_launch();
+  accumulate_pieces(dweight, partials, count, pieces, exec);
 }
 
 // Calls body.operator()<kernel_size, stride, padding>(): all three are constants in the kernels, so that
@@ -303,11 +300,25 @@ void conv3d_backward_input_direct(View<T> dx, View<const T> dy, const float* wei
   });
 }
 
-#define VG_INSTANTIATE(T)                                                                        \
-  template void conv3d_forward_direct(View<T>, View<const T>, const float*, const float*,        \
-                                      const Conv3dParams&, const Exec&);                         \
-  template void conv3d_backward_input_direct(View<T>, View<const T>, const float*, const float*, \
-                                             const Conv3dParams&, const Exec&);
+template <class T>
+void conv3d_backward_weight_direct(float* dweight, View<const T> dy, View<const T> x,
+                                   const Conv3dParams& params, const Exec& exec) {
+  with_constants(params, [&]<int K, int S, int P>() { backward_weight<K, S, P>(dweight, dy, x, exec); });
+}
+
+void accumulate_pieces(float* out, const float* partials, int64_t count, int64_t pieces, const Exec& exec) {
+  accumulate_pieces_kernel<<<blocks_for(count, sum_width), sum_width * sum_slices, 0, stream_of(exec)>>>(
+      out, partials, count, pieces);
+  check_launch();
+}
+
+#define VG_INSTANTIATE(T)                                                                                \
+  template void conv3d_forward_direct(View<T>, View<const T>, const float*, const float*,                \
+                                      const Conv3dParams&, const Exec&);                                 \
+  template void conv3d_backward_input_direct(View<T>, View<const T>, const float*, const float*,         \
+                                             const Conv3dParams&, const Exec&);                          \
+  template void conv3d_backward_weight_direct(float*, View<const T>, View<const T>, const Conv3dParams&, \
+                                              const Exec&);
 VG_INSTANTIATE(float)
 VG_INSTANTIATE(bfloat16)
 #undef VG_INSTANTIATE
@@ -324,7 +335,7 @@ void conv3d_backward_input(View<float> dx, View<const float> dy, const float* we
 
 void conv3d_backward_weight(float* dweight, View<const float> dy, View<const float> x,
                             const Conv3dParams& params, const Exec& exec) {
-  with_constants(params, [&]<int K, int S, int P>() { backward_weight<K, S, P>(dweight, dy, x, exec); });
+  conv3d_backward_weight_direct(dweight, dy, x, params, exec);
 }
 
 }  // namespace vg::kernels::cuda

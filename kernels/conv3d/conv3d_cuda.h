@@ -22,6 +22,14 @@ template <class T>
 void conv3d_backward_input_direct(View<T> dx, View<const T> dy, const float* weight, const float* bias,
                                   const Conv3dParams& params, const Exec& exec);
 
+/// Likewise for conv3d_backward_weight; T concerns dy and x alone.
+template <class T>
+void conv3d_backward_weight_direct(float* dweight, View<const T> dy, View<const T> x,
+                                   const Conv3dParams& params, const Exec& exec);
+
+/// out[i] += the sum over pieces of partials[piece * count + i], in double and in order.
+void accumulate_pieces(float* out, const float* partials, int64_t count, int64_t pieces, const Exec& exec);
+
 /// conv3d_forward on tensor cores where halo_tile_applies() (conv3d_algorithm.h). The work is cut for a GPU
 /// of so many multiprocessors (halo_grid()), on which the results do not depend.
 void conv3d_forward_halo_tile(View<bfloat16> y, View<const bfloat16> x, const float* weight,
@@ -31,5 +39,10 @@ void conv3d_forward_halo_tile(View<bfloat16> y, View<const bfloat16> x, const fl
 /// conv3d_backward_input on tensor cores where halo_tile_applies().
 void conv3d_backward_input_halo_tile(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
                                      const Conv3dParams& params, int multiprocessors, const Exec& exec);
+
+/// conv3d_backward_weight on tensor cores where halo_wgrad_applies(). The order of sums follows from the cut:
+/// the same number of multiprocessors gives the same bits.
+void conv3d_backward_weight_halo_tile(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
+                                      int multiprocessors, const Exec& exec);
 
 }  // namespace vg::kernels::cuda

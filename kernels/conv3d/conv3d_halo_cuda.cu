@@ -6,13 +6,10 @@
 // same kernel with flipped and transposed weights.
 #include <utility>
 
-#include "kernels/common/bfloat16.h"
-#include "kernels/common/launch.cuh"
-#include "kernels/common/ptx/copy_async.cuh"
 #include "kernels/common/ptx/matrix.cuh"
 #include "kernels/common/ptx/vector_access.cuh"
 #include "kernels/conv3d/conv3d_cuda.h"
-#include "kernels/conv3d/conv3d_halo_tile.h"
+#include "kernels/conv3d/conv3d_halo.cuh"
 
 namespace vg::kernels::cuda {
 
@@ -31,17 +28,11 @@ struct Tile {
                        row_bytes = shape.row_bytes(), ring = HaloTile::ring;
   static constexpr int steps = in_channels / 16;       ///< of 16 input channels
   static constexpr int fragments = out_channels / 8;   ///< of 8 output channels
-  static constexpr int chunks = in_channels / 8;       ///< copies of 16 bytes that make a voxel
   static constexpr int lane_channels = 2 * fragments;  ///< neighbouring channels that a lane computes
   static constexpr bool weights_in_shared = shape.weights_in_shared;
   static constexpr int words_a_load = 32 * 4, loads_a_plane = 9 * steps * fragments / 2,
                        packed_words = 3 * loads_a_plane * words_a_load;
   static_assert(packed_words * 4 == shape.weight_bytes());
-
-  __device__ static int offset(int row, int column, int chunk) {
-    constexpr HaloTile tile = shape;  // device code may not take the address of a static member
-    return tile.offset(row, column, chunk);
-  }
 };
 
 // Where the weight of tap (kd, kh, kw) from reduced channel r to output channel o lies in `weight`.
@@ -73,49 +64,6 @@ __global__ void pack_fragments_kernel(uint32_t* packed, const float* weight, Wei
   const int tap = (kd * 3 + kh) * 3 + kw;
   packed[i] = ptx::pack_bfloat16(weight[order.index(output, reduced, tap)],
                                  weight[order.index(output, reduced + 1, tap)]);
-}
-
-// What a block computes.
-struct Position {
-  int64_t group, n;
-  int w, h, d, march;  ///< first voxel; planes
-};
-template <class T>
-__device__ inline Position position_of_block(const HaloGrid& grid, int64_t depth) {
-  int64_t rest = blockIdx.x;
-  // Groups first: blocks that share their input run at the same time and find it in the second-level cache.
-  const int64_t group = rest % grid.groups;
-  rest /= grid.groups;
-  const int w = static_cast<int>(rest % grid.tiles_w) * T::width;
-  rest /= grid.tiles_w;
-  const int h = static_cast<int>(rest % grid.tiles_h) * T::height;
-  rest /= grid.tiles_h;
-  const int64_t d = rest % grid.segments * grid.march;
-  return {group, rest / grid.segments, w,
-          h,     static_cast<int>(d),  static_cast<int>(min(grid.march, depth - d))};
-}
-
-// Starts the copies of plane d of the input, zeros outside of it, to `plane` in shared memory. A warp takes
-// whole rows, neighbouring lanes take neighbouring 16 bytes.
-template <class T>
-__device__ __forceinline__ void copy_plane(uint32_t plane, const View<const bfloat16>& in, const Position& at,
-                                           int d) {
-  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
-  constexpr int copies = (T::width + 2) * T::chunks;
-  for (int row = warp; row < T::height + 2; row += T::warps) {
-    const int h = at.h - 1 + row;
-    const bool row_inside = d >= 0 && d < in.d && h >= 0 && h < in.h;
-    const bfloat16* const source = row_inside ? in.at(at.n, d, h) : in.data;
-#pragma unroll
-    for (int first = 0; first < copies; first += 32) {
-      const int column = (first + lane) / T::chunks, chunk = (first + lane) % T::chunks,
-                w = at.w - 1 + column;
-      const bool inside = row_inside && w >= 0 && w < in.w;
-      if (first + lane < copies)
-        ptx::copy_16_async(plane + T::offset(row, column, chunk),
-                           inside ? source + w * in.stride_w + chunk * 8 : in.data, inside);
-    }
-  }
 }
 
 // The lane's fragments of weights for one kw and one step of input channels: all kh.
@@ -214,17 +162,21 @@ __global__ void __launch_bounds__(T::warps * 32, 2)
   const uint32_t planes = ptx::shared_address(shared_memory), weights = planes + T::ring * T::plane_bytes;
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, g = lane / 4, q = lane % 4;
   const int warp_h = thread / 32 / T::warps_w * 2 * T::rows, warp_w = thread / 32 % T::warps_w * 8;
-  const Position at = position_of_block<T>(grid, out.d);
+  const HaloPosition at = halo_position(grid, T::height, T::width, out.d);
   packed += at.group * T::packed_words;
   const int64_t channel = at.group * T::out_channels + q * T::lane_channels;
 
+  const auto copy = [&](int i) {  // plane at.d - 1 + i
+    copy_plane<T::warps * 32, T::in_channels, T::height + 2, T::width + 2>(
+        planes + i % T::ring * T::plane_bytes, in, at.n, at.d - 1 + i, at.h - 1, at.w - 1);
+  };
   // The planes around the first plane of outputs, with weights.
   if constexpr (T::weights_in_shared) {
     for (int i = thread; i < T::packed_words / 4; i += T::warps * 32)
       ptx::copy_16_async(weights + i * 16, packed + i * 4, true);
   }
 #pragma unroll 1
-  for (int i = 0; i < T::ring; ++i) copy_plane<T>(planes + i * T::plane_bytes, in, at, at.d - 1 + i);
+  for (int i = 0; i < T::ring; ++i) copy(i);
   ptx::commit_copies();
 
   // Lanes 0-7 and 8-15 give ldmatrix the upper and lower 8 rows of the first 8 channels, the others those of
@@ -234,8 +186,8 @@ __global__ void __launch_bounds__(T::warps * 32, 2)
   for (int kw = 0; kw < 3; ++kw) {
 #pragma unroll
     for (int step = 0; step < T::steps; ++step)
-      inputs[kw][step] =
-          planes + T::offset(warp_h + lane / 8 % 2 * T::rows, warp_w + lane % 8 + kw, 2 * step + lane / 16);
+      inputs[kw][step] = planes + halo_offset(T::in_channels, T::width + 2, warp_h + lane / 8 % 2 * T::rows,
+                                              warp_w + lane % 8 + kw, 2 * step + lane / 16);
   }
 #pragma unroll 1
   for (int i = 0; i < at.march; ++i) {
@@ -247,7 +199,7 @@ __global__ void __launch_bounds__(T::warps * 32, 2)
     for (int kd = 0; kd < 3; ++kd) {
       if (kd == 1) {
         __syncthreads();  // plane i is done with: plane i + 3 takes its place while the other two are in use
-        if (i + 1 < at.march) copy_plane<T>(planes + i % T::ring * T::plane_bytes, in, at, at.d + i + 2);
+        if (i + 1 < at.march) copy(i + 3);
         ptx::commit_copies();
       }
       multiply_plane<T>(sums, inputs, (i + kd) % T::ring * T::plane_bytes,
@@ -270,7 +222,7 @@ void launch(const View<bfloat16>& out, const View<const bfloat16>& in, const flo
   constexpr int shared_bytes = T::shape.shared_bytes();
   // More than 48 KiB must be asked for; halo_tile_applies() has seen that the device has it.
   check_cuda(cudaFuncSetAttribute(halo_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
-  const HaloGrid grid = halo_grid(T::shape, out.n, out.d, out.h, out.w, out.c, multiprocessors);
+  const HaloGrid grid = halo_grid(T::height, T::width, out.c / T::out_channels, out, multiprocessors);
   halo_kernel<T><<<blocks_for(grid.blocks(), 1), T::warps * 32, shared_bytes, stream_of(exec)>>>(
       out, in, packed, bias, grid);
   check_launch();

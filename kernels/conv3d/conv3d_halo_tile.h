@@ -8,6 +8,15 @@
 
 namespace vg::kernels {
 
+/// Where the 16 bytes of channels 8 * chunk .. 8 * chunk + 7 of a voxel lie in a plane of so many columns in
+/// shared memory. Chunks are swizzled by the column, so that the 8 rows of a matrix that ldmatrix reads, the
+/// same chunk of 8 neighbouring columns, lie in 8 different groups of 4 banks, whatever the first column is.
+/// 16, 32, 48 or 64 channels.
+VG_INLINE constexpr int halo_offset(int channels, int columns, int row, int column, int chunk) {
+  const int key = channels == 64 ? column & 7 : channels == 32 ? column >> 1 & 3 : column >> 2 & 1;
+  return (row * columns + column) * channels * 2 + ((chunk ^ key) << 4);
+}
+
 /// A block computes `height()` x `width()` outputs of `out_channels` channels in a plane and marches along D.
 /// Its warps stand side by side; a warp computes 2 * rows x 8 outputs: 8 along W of row h and of row h + rows
 /// are the 16 rows of a fragment.
@@ -30,14 +39,6 @@ struct HaloTile {
   VG_INLINE constexpr int weight_bytes() const { return 27 * in_channels * out_channels * 2; }
   VG_INLINE constexpr int shared_bytes() const {
     return ring * plane_bytes() + (weights_in_shared ? weight_bytes() : 0);
-  }
-
-  /// Where the 16 bytes of channels 8 * chunk .. 8 * chunk + 7 of a voxel lie in a plane with its halo.
-  /// Chunks are swizzled by the column, so that the 8 rows of a matrix that ldmatrix reads, the same chunk of
-  /// 8 neighbouring columns, lie in 8 different groups of 4 banks, whatever the first column is.
-  VG_INLINE constexpr int offset(int row, int column, int chunk) const {
-    const int key = in_channels == 64 ? column & 7 : in_channels == 32 ? column >> 1 & 3 : column >> 2 & 1;
-    return row * row_bytes() + column * voxel_bytes() + ((chunk ^ key) << 4);
   }
 };
 
@@ -74,10 +75,38 @@ struct HaloGrid {
   VG_INLINE int64_t blocks() const { return groups * tiles_w * tiles_h * segments * samples; }
 };
 
-/// The grid for an output [n, d, h, w, out_channels]. Every march reads two planes more than it computes, so
-/// long ones are better; too few blocks, or a last wave that fills a part of the GPU, are worse: takes the
-/// march with the least waves * (march + 2).
-HaloGrid halo_grid(const HaloTile& tile, int64_t n, int64_t d, int64_t h, int64_t w, int64_t out_channels,
+/// The grid of tiles of height x width voxels that covers `out` once for each of `groups`. Every march reads
+/// two planes more than it computes, so long ones are better; too few blocks, or a last wave that fills a
+/// part of the GPU, are worse: takes the march with the least waves * (march + 2).
+HaloGrid halo_grid(int height, int width, int64_t groups, const View<const bfloat16>& out,
                    int multiprocessors);
+
+/// How the gradient of the weights is cut (conv3d_halo_wgrad_cuda.cu): a block takes 16 input and 16 output
+/// channels of a tile of voxels in a plane and marches along D. Three warps, one for each kw, take 2 * rows x
+/// 8 voxels.
+struct HaloWgradTile {
+  static constexpr int channels = 16;
+  /// 8 rows: 10 loads of x a plane for 8 of dy. Six warps of 72 sums and 48 registers of fragments a lane:
+  /// two blocks fit into a multiprocessor's registers, and into 99 KiB of shared memory one.
+  int rows = 8, warps_h = 1, warps_w = 2;
+  /// Planes of x and dy in shared memory: one more than the taps need, so that the next ones arrive meanwhile
+  /// with one barrier a plane.
+  static constexpr int x_ring = 4, dy_ring = 2;
+  /// Floats between output channels where the warps' sums are added, 16 * 27 of them used: 4 more let lanes
+  /// of neighbouring channels meet different banks.
+  static constexpr int output_pitch = channels * 27 + 4;
+
+  VG_INLINE constexpr int parts() const { return warps_h * warps_w; }
+  VG_INLINE constexpr int threads() const { return 3 * parts() * 32; }
+  VG_INLINE constexpr int height() const { return warps_h * 2 * rows; }
+  VG_INLINE constexpr int width() const { return warps_w * 8; }
+  VG_INLINE constexpr int x_plane_bytes() const { return (height() + 2) * (width() + 2) * channels * 2; }
+  VG_INLINE constexpr int dy_plane_bytes() const { return height() * width() * channels * 2; }
+  VG_INLINE constexpr int shared_bytes() const {
+    const int planes = x_ring * x_plane_bytes() + dy_ring * dy_plane_bytes(),
+              sums = channels * output_pitch * 4;
+    return planes > sums ? planes : sums;
+  }
+};
 
 }  // namespace vg::kernels

@@ -19,6 +19,8 @@ void conv3d_forward(View<bfloat16> y, View<const bfloat16> x, const float* weigh
                     const Conv3dParams& params, const Exec& exec);
 void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
                            const Conv3dParams& params, const Exec& exec);
+void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
+                            const Conv3dParams& params, const Exec& exec);
 }  // namespace cuda
 
 // Names of the algorithms, see conv3d_method.h.

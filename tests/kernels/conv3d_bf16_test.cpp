@@ -71,40 +71,66 @@ TEST_F(Conv3dAlgorithmTest, DevicesWithLessAreDirect) {
   }
 }
 
+TEST_F(Conv3dAlgorithmTest, WeightGradientsChooseLikewise) {
+  const auto choose_wgrad = [&](int64_t out, int64_t in, const CudaLimits& limits, int stride = 1) {
+    return choose_conv3d_wgrad_algorithm({in, out, 3, stride, 1}, volume(out), volume(in), limits);
+  };
+  for (const int64_t in : {16, 32, 48, 64}) {
+    for (const int64_t out : {16, 32, 48, 64})
+      EXPECT_EQ(choose_wgrad(out, in, rtx4090), Conv3dAlgorithm::halo_tile);
+  }
+  EXPECT_EQ(choose_wgrad(16, 24, a100), Conv3dAlgorithm::direct);
+  EXPECT_EQ(choose_wgrad(80, 16, a100), Conv3dAlgorithm::direct);
+  EXPECT_EQ(choose_wgrad(16, 16, turing), Conv3dAlgorithm::direct);
+  EXPECT_EQ(choose_wgrad(16, 16, {80, HaloWgradTile{}.shared_bytes() - 1, 108}), Conv3dAlgorithm::direct);
+  EXPECT_EQ(choose_wgrad(16, 16, a100, 2), Conv3dAlgorithm::direct);
+}
+
 TEST(HaloTileTest, TwoBlocksFitAMultiprocessor) {
   for (const HaloTile& tile : halo_tiles) {
     SCOPED_TRACE(::testing::Message() << tile.in_channels << "->" << tile.out_channels);
     EXPECT_LE(2 * (tile.shared_bytes() + 1024), 164 * 1024);  // 1 KiB a block is the system's
     EXPECT_LE(tile.shared_bytes(), rtx4090.shared_bytes);
   }
+  EXPECT_LE(2 * (HaloWgradTile{}.shared_bytes() + 1024), 164 * 1024);
 }
 
 // Each chunk of the plane has a place of its own, and the eight that ldmatrix reads at once touch all banks.
-TEST(HaloTileTest, PlanesAreFreeOfBankConflicts) {
-  for (const HaloTile& tile : halo_tiles) {
-    SCOPED_TRACE(::testing::Message() << tile.in_channels << "->" << tile.out_channels);
-    const int columns = tile.width() + 2, chunks = tile.in_channels / 8;
-    std::vector<int> used(static_cast<size_t>(tile.plane_bytes() / 16));
-    for (int row = 0; row < tile.height() + 2; ++row) {
-      for (int chunk = 0; chunk < chunks; ++chunk) {
-        for (int column = 0; column < columns; ++column)
-          ++used.at(static_cast<size_t>(tile.offset(row, column, chunk) / 16));
-        for (int first = 0; first + 8 <= columns; ++first) {
-          unsigned groups = 0;
-          for (int i = 0; i < 8; ++i) groups |= 1u << tile.offset(row, first + i, chunk) / 16 % 8;
-          ASSERT_EQ(groups, 0xFFu) << "row " << row << " column " << first << " chunk " << chunk;
-        }
+void expect_conflict_free(int channels, int rows, int columns) {
+  SCOPED_TRACE(::testing::Message() << channels << " channels, " << rows << 'x' << columns);
+  std::vector<int> used(static_cast<size_t>(rows * columns * channels / 8));
+  for (int row = 0; row < rows; ++row) {
+    for (int chunk = 0; chunk < channels / 8; ++chunk) {
+      for (int column = 0; column < columns; ++column)
+        ++used.at(static_cast<size_t>(halo_offset(channels, columns, row, column, chunk) / 16));
+      for (int first = 0; first + 8 <= columns; ++first) {
+        unsigned groups = 0;
+        for (int i = 0; i < 8; ++i)
+          groups |= 1u << halo_offset(channels, columns, row, first + i, chunk) / 16 % 8;
+        ASSERT_EQ(groups, 0xFFu) << "row " << row << " column " << first << " chunk " << chunk;
       }
     }
-    EXPECT_EQ(used, std::vector<int>(used.size(), 1));
   }
+  EXPECT_EQ(used, std::vector<int>(used.size(), 1));
+}
+
+TEST(HaloTileTest, PlanesAreFreeOfBankConflicts) {
+  for (const HaloTile& tile : halo_tiles)
+    expect_conflict_free(tile.in_channels, tile.height() + 2, tile.width() + 2);
+  const HaloWgradTile wgrad;
+  expect_conflict_free(HaloWgradTile::channels, wgrad.height() + 2, wgrad.width() + 2);
+  expect_conflict_free(HaloWgradTile::channels, wgrad.height(), wgrad.width());
 }
 
 TEST(HaloTileTest, GridCoversEveryPlaneOnce) {
-  const HaloTile& tile = halo_tiles[halo_tile_index(16, 16)];
+  const auto grid_of = [](int64_t n, int64_t d, int64_t h, int64_t w) {
+    const HaloTile& tile = halo_tiles[halo_tile_index(16, 16)];
+    return halo_grid(tile.height(), tile.width(), 1,
+                     contiguous_view(static_cast<const bfloat16*>(nullptr), n, d, h, w, 16), 108);
+  };
   for (const int64_t depth : {1, 2, 3, 17, 112, 113, 1000}) {
     for (const int64_t samples : {1, 8}) {
-      const HaloGrid grid = halo_grid(tile, samples, depth, 33, 80, 16, 108);
+      const HaloGrid grid = grid_of(samples, depth, 33, 80);
       EXPECT_EQ(grid.tiles_h, 2);
       EXPECT_EQ(grid.tiles_w, 5);
       EXPECT_GE(grid.march * grid.segments, depth);
@@ -113,9 +139,9 @@ TEST(HaloTileTest, GridCoversEveryPlaneOnce) {
     }
   }
   // 160 columns of 112 planes on 216 places: marches of 28 fill three waves to 99%.
-  EXPECT_EQ(halo_grid(tile, 8, 112, 128, 80, 16, 108).march, 28);
+  EXPECT_EQ(grid_of(8, 112, 128, 80).march, 28);
   // Enough columns: no reason to cut them.
-  EXPECT_EQ(halo_grid(tile, 1, 20, 8192, 800, 16, 108).segments, 1);
+  EXPECT_EQ(grid_of(1, 20, 8192, 800).segments, 1);
 }
 
 // --- Results -----------------------------------------------------------------------------------------------
@@ -128,6 +154,7 @@ TEST(Conv3dBfloat16, CpuRefuses) {
   const Conv3dParams p{16, 16, 3, 1, 1};
   EXPECT_THROW(conv3d_forward(y, x, weight.data(), nullptr, p, exec), std::invalid_argument);
   EXPECT_THROW(conv3d_backward_input(x, y, weight.data(), p, exec), std::invalid_argument);
+  EXPECT_THROW(conv3d_backward_weight(weight.data(), y, x, p, exec), std::invalid_argument);
 }
 
 #ifdef VOXGRAD_WITH_CUDA
@@ -142,6 +169,7 @@ TEST_P(Conv3dBfloat16Test, WrongArgumentsAreErrors) {
   EXPECT_THROW(conv3d_forward(y, x, weight.data(), nullptr, {3, 6, 3, 1, 1}, exec()), std::invalid_argument);
   EXPECT_THROW(conv3d_forward(y, x, nullptr, nullptr, {3, 5, 3, 1, 1}, exec()), std::invalid_argument);
   EXPECT_THROW(conv3d_backward_input(x, x, weight.data(), {3, 5, 3, 1, 1}, exec()), std::invalid_argument);
+  EXPECT_THROW(conv3d_backward_weight(weight.data(), x, x, {3, 5, 3, 1, 1}, exec()), std::invalid_argument);
 }
 
 struct Case {
@@ -163,7 +191,7 @@ std::vector<float> rounded(const std::vector<float>& values) {
   return to_float(to_bfloat16(values));
 }
 
-// Runs the forward pass with and without bias and the gradient, and compares with the oracle on rounded
+// Runs the forward pass with and without bias and the gradients, and compares with the oracle on rounded
 // inputs and weights.
 class Check {
  public:
@@ -177,12 +205,15 @@ class Check {
     y_ = oracle_.forward(x_, rounded_weight, {});
     y_with_bias_ = oracle_.forward(x_, rounded_weight, bias_);
     dx_ = oracle_.backward_input(dy_, rounded_weight);
+    // Accumulates: starts from the weights' own values.
+    dweight_ = oracle_.backward_weight(dy_, x_);
+    for (size_t i = 0; i < dweight_.size(); ++i) dweight_[i] += static_cast<double>(weight_[i]);
   }
 
-  // Forward is called as forward(y, x, weight, bias), the gradient as backward(dx, dy, weight).
-  template <class Forward, class Backward>
+  // Calls forward(y, x, weight, bias), backward_input(dx, dy, weight) and backward_weight(dweight, dy, x).
+  template <class Forward, class BackwardInput, class BackwardWeight>
   void run(const Placement& x_place, const Placement& y_place, const Forward& forward,
-           const Backward& backward) const {
+           const BackwardInput& backward_input, const BackwardWeight& backward_weight) const {
     const Conv3dParams& p = case_.params;
     SCOPED_TRACE(::testing::Message()
                  << '[' << case_.n << ',' << case_.d << ',' << case_.h << ',' << case_.w << "] "
@@ -200,8 +231,13 @@ class Check {
     EXPECT_TRUE(close(y.get(), y_with_bias_, oracle_.forward_length()));
     forward(y, x, weight.data(), static_cast<const float*>(nullptr));
     EXPECT_TRUE(close(y.get(), y_, oracle_.forward_length()));
-    backward(dx, dy, weight.data());
+    backward_input(dx, dy, weight.data());
     EXPECT_TRUE(close(dx.get(), dx_, oracle_.backward_input_length()));
+    const Buffer<float> dweight(device, weight_);
+    backward_weight(dweight.data(), dy, x);
+    EXPECT_TRUE(all_close(dweight.get(), dweight_,
+                          exact_ ? 0 : sum_tolerance(oracle_.backward_weight_length()),
+                          exact_ ? 0 : 0x1p-23));
   }
 
   void run(const Placement& x_place = {}, const Placement& y_place = {}) const {
@@ -212,6 +248,9 @@ class Check {
         },
         [&](View<bfloat16> dx, View<const bfloat16> dy, const float* weight) {
           conv3d_backward_input(dx, dy, weight, case_.params, exec_);
+        },
+        [&](float* dweight, View<const bfloat16> dy, View<const bfloat16> x) {
+          conv3d_backward_weight(dweight, dy, x, case_.params, exec_);
         });
   }
   // On tensor cores, cut as for a GPU of one multiprocessor: in long marches.
@@ -223,6 +262,9 @@ class Check {
         },
         [&](View<bfloat16> dx, View<const bfloat16> dy, const float* weight) {
           cuda::conv3d_backward_input_halo_tile(dx, dy, weight, case_.params, 1, exec_);
+        },
+        [&](float* dweight, View<const bfloat16> dy, View<const bfloat16> x) {
+          cuda::conv3d_backward_weight_halo_tile(dweight, dy, x, 1, exec_);
         });
   }
   // The same through the last resort.
@@ -234,6 +276,9 @@ class Check {
         },
         [&](View<bfloat16> dx, View<const bfloat16> dy, const float* weight) {
           cuda::conv3d_backward_input_direct(dx, dy, weight, nullptr, case_.params, exec_);
+        },
+        [&](float* dweight, View<const bfloat16> dy, View<const bfloat16> x) {
+          cuda::conv3d_backward_weight_direct(dweight, dy, x, case_.params, exec_);
         });
   }
 
@@ -241,18 +286,19 @@ class Check {
   std::vector<float> data(int64_t count, uint32_t seed) const {
     return exact_ ? integers(count, seed) : uniform(count, seed);
   }
+  // Sums in float err as elsewhere; tensor cores may also truncate where they align 16 products to the
+  // running sum, about sqrt(length) in magnitude: a unit in the last place for each mma.
+  static double sum_tolerance(int64_t length) {
+    const double l = static_cast<double>(length);
+    return float_tolerance(length + 1) + l / 16 * 0x1p-23 * std::sqrt(l);
+  }
   // Integers sum exactly in float, so that the result is the sum rounded once. Else the rounding of the
-  // result is half a unit of 8 bits, 2^-8 of its magnitude. Before it, sums in float err as elsewhere; tensor
-  // cores may also truncate where they align 16 products to the running sum, about sqrt(length) in magnitude:
-  // a unit in the last place for each mma.
+  // result is half a unit of 8 bits, 2^-8 of its magnitude.
   ::testing::AssertionResult close(const std::vector<bfloat16>& actual, const std::vector<double>& expected,
                                    int64_t length) const {
-    if (exact_) {
+    if (exact_)
       return all_close(to_float(actual), rounded(std::vector<float>(expected.begin(), expected.end())), 0);
-    }
-    const double l = static_cast<double>(length);
-    return all_close(to_float(actual), expected,
-                     float_tolerance(length + 1) + l / 16 * 0x1p-23 * std::sqrt(l), 0x1p-8);
+    return all_close(to_float(actual), expected, sum_tolerance(length), 0x1p-8);
   }
 
   Case case_;
@@ -260,7 +306,7 @@ class Check {
   bool exact_;
   ConvOracle oracle_;
   std::vector<float> x_, dy_, weight_, bias_;
-  std::vector<double> y_, y_with_bias_, dx_;
+  std::vector<double> y_, y_with_bias_, dx_, dweight_;
 };
 
 // Channels that no tile takes and other kernels.

@@ -1,0 +1,144 @@
+// Gradient of the weights of a convolution with kernel 3, stride 1 and padding 1 on tensor cores. For one tap
+// it is a matrix product over voxels: dw[i][o] = sum over v of x[v + tap][i] dy[v][o]. A block takes 16 input
+// and 16 output channels and marches along D over a tile of voxels; a warp takes one kw and all nine (kd,
+// kh), so that a fragment of x, which it keeps in registers while it walks along H, serves three taps kh, and
+// a fragment of dy all nine. Each block leaves its sums in scratch memory; a second pass adds them in order.
+#include "kernels/common/ptx/matrix.cuh"
+#include "kernels/common/ptx/vector_access.cuh"
+#include "kernels/conv3d/conv3d_cuda.h"
+#include "kernels/conv3d/conv3d_halo.cuh"
+
+namespace vg::kernels::cuda {
+
+namespace {
+
+constexpr HaloWgradTile tile;
+constexpr int rows = tile.rows, height = tile.height(), width = tile.width(), threads = tile.threads(),
+              channels = HaloWgradTile::channels, x_plane_bytes = tile.x_plane_bytes(),
+              dy_plane_bytes = tile.dy_plane_bytes(), x_ring = HaloWgradTile::x_ring,
+              dy_ring = HaloWgradTile::dy_ring, x_row_bytes = (width + 2) * channels * 2,
+              dy_row_bytes = width * channels * 2, output_pitch = HaloWgradTile::output_pitch;
+
+// sums += one plane of dy times the three planes of x around it. `x_planes` and `dy_plane` are the lane's
+// addresses for ldmatrix in the first row. The rows r, r + 1, r + 2 of x stay in registers as r advances.
+__device__ __forceinline__ void multiply_planes(float (&sums)[9][2][4], const uint32_t (&x_planes)[3],
+                                                uint32_t dy_plane) {
+  uint32_t a[3][3][4];  // [kd][row of x % 3]
+#pragma unroll
+  for (int row = 0; row < 2; ++row) {
+#pragma unroll
+    for (int kd = 0; kd < 3; ++kd)
+      ptx::load_matrix_x4_transposed(a[kd][row], x_planes[kd] + row * x_row_bytes);
+  }
+#pragma unroll
+  for (int row = 0; row < rows; ++row) {
+    uint32_t b[4];
+    ptx::load_matrix_x4_transposed(b, dy_plane + row * dy_row_bytes);
+#pragma unroll
+    for (int kd = 0; kd < 3; ++kd)
+      ptx::load_matrix_x4_transposed(a[kd][(row + 2) % 3], x_planes[kd] + (row + 2) * x_row_bytes);
+#pragma unroll
+    for (int kd = 0; kd < 3; ++kd) {
+#pragma unroll
+      for (int kh = 0; kh < 3; ++kh) {
+        ptx::mma_m16n8k16(sums[kd * 3 + kh][0], a[kd][(row + kh) % 3], b[0], b[1]);
+        ptx::mma_m16n8k16(sums[kd * 3 + kh][1], a[kd][(row + kh) % 3], b[2], b[3]);
+      }
+    }
+  }
+}
+
+// Adds the sums of the block's warps in order, in shared memory as [output channel][input channel][27] with
+// `output_pitch` floats for an output channel, and stores them to the block's part of the partial gradient.
+__device__ __forceinline__ void store_sums(float* partial, float* shared, const float (&sums)[9][2][4],
+                                           int kw, int part, int64_t in_channels) {
+  const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, q = lane % 4;
+  for (int turn = 0; turn < tile.parts(); ++turn) {
+    __syncthreads();
+    if (part != turn) continue;
+#pragma unroll
+    for (int tap = 0; tap < 9; ++tap) {
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        const int in = g + i / 2 % 2 * 8, out = i / 4 * 8 + 2 * q + i % 2;
+        float& sum = shared[out * output_pitch + in * 27 + tap * 3 + kw];
+        sum = sums[tap][i / 4][i % 4] + (turn == 0 ? 0.0f : sum);
+      }
+    }
+  }
+  __syncthreads();
+  constexpr int run = channels * 27;
+  for (int i = static_cast<int>(threadIdx.x); i < channels * run; i += threads)
+    partial[i / run * in_channels * 27 + i % run] = shared[i / run * output_pitch + i % run];
+}
+
+__global__ void __launch_bounds__(threads, 2)
+    halo_wgrad_kernel(float* partials, View<const bfloat16> dy, View<const bfloat16> x, HaloGrid grid) {
+  extern __shared__ __align__(128) unsigned char shared_memory[];
+  const uint32_t x_planes = ptx::shared_address(shared_memory), dy_planes = x_planes + x_ring * x_plane_bytes;
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, kw = thread / 32 % 3,
+            part = thread / 32 / 3, warp_h = part / tile.warps_w * 2 * rows, warp_w = part % tile.warps_w * 8;
+  const HaloPosition at = halo_position(grid, height, width, dy.d);
+  const int64_t in_channels = x.c, in_first = at.group % (x.c / channels) * channels,
+                out_first = at.group / (x.c / channels) * channels;
+  partials += blockIdx.x / grid.groups * (dy.c * x.c * 27) + (out_first * x.c + in_first) * 27;
+  x = x.channels(in_first, in_first + channels);
+  dy = dy.channels(out_first, out_first + channels);
+
+  const auto copy_x = [&](int i) {  // plane at.d - 1 + i
+    copy_plane<threads, channels, height + 2, width + 2>(x_planes + i % x_ring * x_plane_bytes, x, at.n,
+                                                         at.d - 1 + i, at.h - 1, at.w - 1);
+  };
+  const auto copy_dy = [&](int i) {  // plane at.d + i
+    copy_plane<threads, channels, height, width>(dy_planes + i % dy_ring * dy_plane_bytes, dy, at.n, at.d + i,
+                                                 at.h, at.w);
+  };
+#pragma unroll 1
+  for (int i = 0; i < 3; ++i) copy_x(i);
+  copy_dy(0);
+  ptx::commit_copies();
+
+  // Both operands lie in memory as rows of channels and are transposed on the way. Fragments of A want the
+  // matrices (voxels of row h; channels 0-7, 8-15), (voxels of row h + rows; the same), those of B (channels
+  // 0-7; voxels of row h, h + rows), (channels 8-15; the same).
+  const uint32_t x_lane = halo_offset(channels, width + 2, warp_h + lane / 16 * rows, warp_w + lane % 8 + kw,
+                                      lane / 8 % 2),
+                 dy_lane =
+                     halo_offset(channels, width, warp_h + lane / 8 % 2 * rows, warp_w + lane % 8, lane / 16);
+  float sums[9][2][4] = {};
+#pragma unroll 1
+  for (int i = 0; i < at.march; ++i) {
+    ptx::wait_copies<0>();
+    __syncthreads();  // the copies are there, and the planes that the next ones replace are done with
+    if (i + 1 < at.march) {
+      copy_x(i + 3);
+      copy_dy(i + 1);
+    }
+    ptx::commit_copies();
+    uint32_t of_kd[3];
+    for (int kd = 0; kd < 3; ++kd) of_kd[kd] = x_planes + x_lane + (i + kd) % x_ring * x_plane_bytes;
+    multiply_planes(sums, of_kd, dy_planes + dy_lane + i % dy_ring * dy_plane_bytes);
+  }
+  ptx::wait_copies<0>();
+  store_sums(partials, reinterpret_cast<float*>(shared_memory), sums, kw, part, in_channels);
+}
+
+}  // namespace
+
+void conv3d_backward_weight_halo_tile(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
+                                      int multiprocessors, const Exec& exec) {
+  if (dy.elements() == 0) return;
+  const HaloGrid grid = halo_grid(height, width, x.c / channels * (dy.c / channels), dy, multiprocessors);
+  const int64_t count = dy.c * x.c * 27, pieces = grid.blocks() / grid.groups;
+  WorkspaceScope scope(*exec.workspace);
+  float* const partials = scope.allocate<float>(static_cast<size_t>(pieces * count));
+  // More than 48 KiB must be asked for; halo_wgrad_applies() has seen that the device has it.
+  check_cuda(cudaFuncSetAttribute(halo_wgrad_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  tile.shared_bytes()));
+  halo_wgrad_kernel<<<blocks_for(grid.blocks(), 1), threads, tile.shared_bytes(), stream_of(exec)>>>(
+      partials, dy, x, grid);
+  check_launch();
+  accumulate_pieces(dweight, partials, count, pieces, exec);
+}
+
+}  // namespace vg::kernels::cuda
