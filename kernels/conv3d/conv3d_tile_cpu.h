@@ -196,14 +196,18 @@ inline constexpr int gradient_channels = K == 1 ? 8 : lanes / 2;
 
 /// sums[k][i] += sum over rows and positions j of dy[j] * x[Stride * j - Padding + k][i], for Channels inputs
 /// i. The sum over the rows is taken in registers and then added: sums grow in two levels. Positions outside
-/// of the row are left out, so that x needs no halo.
+/// of the row are left out, so that x needs no halo. The sums in memory are asked for at the start: those of
+/// many channels come from beyond the level-2 cache.
 template <int K, int Stride, int Padding, int Channels, class Block>
 __attribute__((noinline)) void gradient_tile(const GradientArguments& a, const Block& block) {
   Vec sum[K][Channels];
 #pragma GCC unroll 3
   for (int k = 0; k < K; ++k) {
 #pragma GCC unroll 16
-    for (int c = 0; c < Channels; ++c) sum[k][c] = Vec{};
+    for (int c = 0; c < Channels; ++c) {
+      sum[k][c] = Vec{};
+      __builtin_prefetch(a.sums + k * a.sum_stride + c * lanes, 1);
+    }
   }
   for (int64_t r = 0; r < a.rows; ++r) {
     const float *x = a.x + r * a.x_stride_row, *dy = a.dy + r * a.dy_stride_row;
