@@ -115,8 +115,8 @@ const std::vector<float> time_lists[] = {
 };
 
 TEST_P(MotionTest, IsTorchIosMotion) {
-  const VolumeShape shapes[] = {{1, 1, 1, 1}, {2, 3, 4, 8},  {5, 2, 3, 17},
-                                {1, 6, 5, 2}, {4, 9, 2, 20}, {1, 2, 1, 270}};
+  const VolumeShape shapes[] = {{1, 1, 1, 1},  {2, 3, 4, 8},   {5, 2, 3, 17}, {1, 6, 5, 2},
+                                {4, 9, 2, 20}, {1, 2, 1, 270}, {1, 2, 35, 9}};
   for (const VolumeShape& s : shapes) {
     uint32_t seed = 1;
     for (const auto& times : time_lists) {
@@ -154,7 +154,7 @@ TEST_P(MotionTest, BadArgumentsAreErrors) {
 }
 
 TEST(MotionThreadsTest, SameBitsForAnyNumberOfThreads) {
-  const VolumeShape s{5, 10, 11, 24};
+  const VolumeShape s{2, 10, 21, 24};
   const Activation<float> x(DeviceKind::cpu, s.n, s.d, s.h, s.w, 1, uniform(s.count(), 3));
   const MotionParams params{{0.3f, 0.7f}, make_movements(s, 2, 5)};
   Workspace workspace(DeviceKind::cpu);

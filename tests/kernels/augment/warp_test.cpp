@@ -14,8 +14,8 @@ using namespace vg::kernels;
 using WarpTest = DeviceTest;
 VG_ON_EVERY_DEVICE(WarpTest);
 
-const VolumeShape shapes[] = {{1, 1, 1, 1},  {1, 2, 3, 1},  {4, 3, 2, 17},
-                              {5, 5, 7, 16}, {1, 3, 1, 33}, {3, 1, 2, 270}};
+const VolumeShape shapes[] = {{1, 1, 1, 1},  {1, 2, 3, 1},   {4, 3, 2, 17}, {5, 5, 7, 16},
+                              {1, 3, 1, 33}, {3, 1, 2, 270}, {1, 6, 9, 35}};
 const Placement volume_placements[] = {{}, {1, 0, 0}};
 // Places are rounded to float: up to 3 roundings of numbers below 300, and slopes of at most 2 a voxel.
 constexpr double place_tolerance = 3e-4;
