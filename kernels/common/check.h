@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "kernels/common/memory.h"
+
 namespace vg::kernels {
 
 /// A CUDA call or launch failed; what() holds expression, file, line and CUDA's own message.
@@ -23,7 +25,15 @@ void require(bool condition, const Parts&... parts) {
   throw std::invalid_argument(message.str());
 }
 
-[[noreturn]] inline void throw_built_without_cuda() {
+/// Throws std::invalid_argument on the CPU: for functions of bfloat16 activations.
+inline void require_cuda(const char* function, DeviceKind device) {
+  require(device == DeviceKind::cuda, function,
+          ": bfloat16 activations are supported on CUDA only; on the CPU use float");
+}
+
+/// Takes the arguments of the call that cannot be made, so that they count as used.
+template <class... Arguments>
+[[noreturn]] void throw_built_without_cuda(const Arguments&...) {
   throw std::runtime_error(
       "this voxgrad was built without CUDA: use --device cpu, or build it with the preset `cuda` on a "
       "machine with nvcc");

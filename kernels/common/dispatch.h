@@ -43,8 +43,15 @@
 #ifdef VOXGRAD_WITH_CUDA
 #define VG_CALL_CUDA(function, ...) return cuda::function(__VA_ARGS__)
 #else
-#define VG_CALL_CUDA(function, ...) ::vg::kernels::throw_built_without_cuda()
+#define VG_CALL_CUDA(function, ...) ::vg::kernels::throw_built_without_cuda(__VA_ARGS__)
 #endif
+
+// Calls cuda::function(args...) where there is no version for the CPU: for bfloat16 activations.
+#define VG_DISPATCH_CUDA(exec, function, ...)              \
+  do {                                                     \
+    ::vg::kernels::require_cuda(#function, (exec).device); \
+    VG_CALL_CUDA(function, __VA_ARGS__);                   \
+  } while (false)
 
 // Calls `function(args...)`, whose last argument is the Exec `exec`, in the namespace that fits, and returns
 // its value.

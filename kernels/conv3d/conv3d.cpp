@@ -29,9 +29,9 @@ void check(const char* function, const View<X>& x, const View<Y>& y, const float
   check_axis(function, 'W', x.w, y.w, p);
 }
 
-void require_cuda(const char* function, const Exec& exec) {
-  require(exec.device == DeviceKind::cuda, function,
-          ": bfloat16 activations are supported on CUDA only; on the CPU use float");
+void check_bias(const char* function, const float* bias, const Exec& exec) {
+  require(bias != nullptr, function, ": the bias pointer is null");
+  require(exec.workspace != nullptr, function, ": the workspace pointer is null");
 }
 
 }  // namespace
@@ -48,19 +48,16 @@ void conv3d_backward_input(View<float> dx, View<const float> dy, const float* we
   VG_DISPATCH(exec, conv3d_backward_input, dx, dy, weight, params, exec);
 }
 
-void conv3d_forward(View<bfloat16> y, View<const bfloat16> x, const float* weight,
-                    [[maybe_unused]] const float* bias,  // without CUDA
+void conv3d_forward(View<bfloat16> y, View<const bfloat16> x, const float* weight, const float* bias,
                     const Conv3dParams& params, const Exec& exec) {
   check("conv3d_forward", x, y, weight, params, exec);
-  require_cuda("conv3d_forward", exec);
-  VG_CALL_CUDA(conv3d_forward, y, x, weight, bias, params, exec);
+  VG_DISPATCH_CUDA(exec, conv3d_forward, y, x, weight, bias, params, exec);
 }
 
 void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
                            const Conv3dParams& params, const Exec& exec) {
   check("conv3d_backward_input", dx, dy, weight, params, exec);
-  require_cuda("conv3d_backward_input", exec);
-  VG_CALL_CUDA(conv3d_backward_input, dx, dy, weight, params, exec);
+  VG_DISPATCH_CUDA(exec, conv3d_backward_input, dx, dy, weight, params, exec);
 }
 
 void conv3d_backward_weight(float* dweight, View<const float> dy, View<const float> x,
@@ -72,13 +69,11 @@ void conv3d_backward_weight(float* dweight, View<const float> dy, View<const flo
 void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
                             const Conv3dParams& params, const Exec& exec) {
   check("conv3d_backward_weight", x, dy, dweight, params, exec);
-  require_cuda("conv3d_backward_weight", exec);
-  VG_CALL_CUDA(conv3d_backward_weight, dweight, dy, x, params, exec);
+  VG_DISPATCH_CUDA(exec, conv3d_backward_weight, dweight, dy, x, params, exec);
 }
 
 void conv3d_backward_bias(float* dbias, View<const float> dy, const Exec& exec) {
-  require(dbias != nullptr, "conv3d_backward_bias: the bias pointer is null");
-  require(exec.workspace != nullptr, "conv3d_backward_bias: the workspace pointer is null");
+  check_bias("conv3d_backward_bias", dbias, exec);
   reduce_channels(dbias, dy, exec);
 }
 

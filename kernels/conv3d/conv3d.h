@@ -52,4 +52,7 @@ void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const 
 /// dbias[o] += sum over n and voxels of dy[..., o]; accumulates. Same bits for any thread count.
 void conv3d_backward_bias(float* dbias, View<const float> dy, const Exec& exec);
 
+/// The same for bfloat16 activations, on CUDA only (throws std::invalid_argument on the CPU).
+void conv3d_backward_bias(float* dbias, View<const bfloat16> dy, const Exec& exec);
+
 }  // namespace vg::kernels

@@ -17,4 +17,8 @@ struct DropoutParams {
 /// [N,D,H,W,C] order; overwrites; y may be x. Backward is the same call on dy.
 void dropout(View<float> y, View<const float> x, const DropoutParams& params, const Exec& exec);
 
+/// The same for bfloat16 activations, on CUDA only (throws std::invalid_argument on the CPU): the mask is the
+/// same, products are rounded to nearest, ties to even.
+void dropout(View<bfloat16> y, View<const bfloat16> x, const DropoutParams& params, const Exec& exec);
+
 }  // namespace vg::kernels

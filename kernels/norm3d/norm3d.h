@@ -28,9 +28,26 @@ constexpr int64_t norm3d_groups(int64_t n, int64_t c, const Norm3dParams& p) {
 void norm3d_statistics(float* mean, float* variance, View<const float> x, const Norm3dParams& params,
                        const Exec& exec);
 
+/// norm3d_statistics, _apply and _backward for bfloat16 activations run on CUDA only (they throw
+/// std::invalid_argument on the CPU): they compute in float and round results once, to nearest, ties to even.
+void norm3d_statistics(float* mean, float* variance, View<const bfloat16> x, const Norm3dParams& params,
+                       const Exec& exec);
+
+/// The second half of norm3d_statistics for a kernel that has x at hand, on CUDA only: mean[groups *
+/// channels] and biased variance from sums over pieces of the groups; overwrites. partials[groups * pieces,
+/// channels, 2]: sum and sum of squares of each piece's values, pieces of a group behind each other; groups
+/// is 1 for batch norm, N for instance norm; `count` = values per group and channel. Added in double and in
+/// order: the error of the variance is that of the pieces' float sums, about 2^-24 (mean^2 + variance), good
+/// where |mean| is within some hundred deviations.
+void norm3d_moments_to_statistics(float* mean, float* variance, const float* partials, int64_t groups,
+                                  int64_t pieces, int64_t channels, int64_t count, const Exec& exec);
+
 /// y = act((x - mean) / sqrt(variance + eps) * gamma + beta); overwrites y; y may be x.
 /// gamma, beta: [C] or both null (no affine map); slope: [slope_count] for prelu, else null.
 void norm3d_apply(View<float> y, View<const float> x, const float* mean, const float* variance,
+                  const float* gamma, const float* beta, const float* slope, const Norm3dParams& params,
+                  const Exec& exec);
+void norm3d_apply(View<bfloat16> y, View<const bfloat16> x, const float* mean, const float* variance,
                   const float* gamma, const float* beta, const float* slope, const Norm3dParams& params,
                   const Exec& exec);
 
@@ -39,6 +56,9 @@ void norm3d_apply(View<float> y, View<const float> x, const float* mean, const f
 /// for any thread count.
 void norm3d_backward(View<float> dx, float* dgamma, float* dbeta, float* dslope, View<const float> dy,
                      View<const float> x, const float* mean, const float* variance, const float* gamma,
+                     const float* beta, const float* slope, const Norm3dParams& params, const Exec& exec);
+void norm3d_backward(View<bfloat16> dx, float* dgamma, float* dbeta, float* dslope, View<const bfloat16> dy,
+                     View<const bfloat16> x, const float* mean, const float* variance, const float* gamma,
                      const float* beta, const float* slope, const Norm3dParams& params, const Exec& exec);
 
 /// running = (1 - momentum) * running + momentum * batch, with the unbiased variance, `count` = values per

@@ -1,4 +1,5 @@
 // Deterministic reductions: fixed partition, fixed order, sums in double. Same bits for any thread count.
+// Functions for bfloat16 run on CUDA only and throw std::invalid_argument on the CPU.
 #pragma once
 
 #include <span>
@@ -16,9 +17,11 @@ struct FlatTensor {
 
 /// out[0] = sum of all elements; overwrites.
 void reduce_sum(float* out, View<const float> x, const Exec& exec);
+void reduce_sum(float* out, View<const bfloat16> x, const Exec& exec);
 
 /// out[c] += sum over n, d, h, w of x[..., c]; accumulates.
 void reduce_channels(float* out, View<const float> x, const Exec& exec);
+void reduce_channels(float* out, View<const bfloat16> x, const Exec& exec);
 
 /// out[0] = the Euclidean norm of all tensors together; overwrites. A NaN or infinity anywhere shows in the
 /// result.
@@ -30,5 +33,6 @@ void clip_scale(float* scale, const float* norm, float max_norm, const Exec& exe
 
 /// count[0] = number of elements that are NaN or infinite; overwrites.
 void count_nonfinite(int64_t* count, View<const float> x, const Exec& exec);
+void count_nonfinite(int64_t* count, View<const bfloat16> x, const Exec& exec);
 
 }  // namespace vg::kernels

@@ -18,9 +18,16 @@ struct Resample3dParams {
 /// y[N,D',H',W',C] from x[N,D,H,W,C]; overwrites y.
 void resample3d_forward(View<float> y, View<const float> x, const Resample3dParams& params, const Exec& exec);
 
+/// The same for bfloat16 activations, on CUDA only (throws std::invalid_argument on the CPU): sums are float
+/// and rounded once, to nearest, ties to even.
+void resample3d_forward(View<bfloat16> y, View<const bfloat16> x, const Resample3dParams& params,
+                        const Exec& exec);
+
 /// dx[N,D,H,W,C] from dy[N,D',H',W',C], in gather form: each input voxel sums its contributions in a fixed
 /// order; overwrites dx.
 void resample3d_backward(View<float> dx, View<const float> dy, const Resample3dParams& params,
+                         const Exec& exec);
+void resample3d_backward(View<bfloat16> dx, View<const bfloat16> dy, const Resample3dParams& params,
                          const Exec& exec);
 
 }  // namespace vg::kernels
