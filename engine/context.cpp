@@ -2,12 +2,6 @@
 
 #include "kernels/common/check.h"
 
-#ifdef VOXGRAD_WITH_CUDA
-#include <cuda_runtime_api.h>
-
-#include "kernels/common/cuda_check.h"
-#endif
-
 namespace vg {
 
 const char* device_name(Device device) {
@@ -34,31 +28,23 @@ Context& Context::get() {
   return context;
 }
 
-Context::~Context() {
-#ifdef VOXGRAD_WITH_CUDA
-  if (stream_ != nullptr) kernels::print_cuda_error(cudaStreamDestroy(static_cast<cudaStream_t>(stream_)));
-#endif
-}
-
 void Context::start_cuda() {
 #ifdef VOXGRAD_WITH_CUDA
-  cudaStream_t stream = nullptr;
-  kernels::check_cuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
-  stream_ = stream;
+  stream_ = make_cuda_stream();
   cuda_started_ = true;
 #else
   kernels::throw_built_without_cuda();
 #endif
 }
 
-Allocator& Context::allocator(Device device) {
-  return device == Device::cpu ? cpu_allocator_ : cuda_allocator_;
-}
-
 kernels::Exec Context::exec(Device device) {
-  if (device == Device::cpu) return {device, nullptr, &cpu_workspace_};
+  if (device == Device::cpu) return {device, nullptr, &cpu_pool_.workspace};
   if (!cuda_started_) start_cuda();
-  return {device, stream_, &cuda_workspace_};
+#ifdef VOXGRAD_WITH_CUDA
+  return {device, stream_.get(), &cuda_pool_->workspace};
+#else
+  kernels::throw_built_without_cuda();
+#endif
 }
 
 void Context::synchronize([[maybe_unused]] Device device) {
@@ -66,6 +52,11 @@ void Context::synchronize([[maybe_unused]] Device device) {
   if (device == Device::cuda)
     kernels::check_cuda(cudaStreamSynchronize(static_cast<cudaStream_t>(exec(device).stream)));
 #endif
+}
+
+void Context::host_work(const std::function<void()>& work) {
+  if (captured_host_work_ == nullptr) return work();
+  captured_host_work_->push_back(work);
 }
 
 }  // namespace vg

@@ -2,9 +2,13 @@
 // operations are recorded.
 #pragma once
 
+#include <functional>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "engine/allocator.h"
+#include "engine/cuda_handles.h"
 #include "kernels/common/exec.h"
 
 namespace vg {
@@ -17,16 +21,22 @@ const char* device_name(Device device);
 /// True if this build has CUDA and a device answers. Never throws; `reason` tells why not.
 bool cuda_available(std::string* reason = nullptr);
 
+/// Where tensors and scratch of a device come from. Tensors share the allocator: it lives as long as they.
+struct MemoryPool {
+  std::shared_ptr<Allocator> allocator;
+  kernels::Workspace workspace;
+};
+
 /// Tensor operations run in one thread; the context belongs to it. The allocators may be used from any
 /// thread.
 class Context {
  public:
   static Context& get();
-  ~Context();
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
 
-  Allocator& allocator(Device device);
+  Allocator& allocator(Device device) { return *pool(device).allocator; }
+  MemoryPool& pool(Device device) { return device == Device::cpu ? cpu_pool_ : *cuda_pool_; }
   /// Where kernels of this device run. Throws if the build or the machine has no such device.
   kernels::Exec exec(Device device);
   /// Waits until all work given to the device is done.
@@ -34,14 +44,21 @@ class Context {
 
   [[nodiscard]] bool recording() const { return recording_; }
 
+  /// Does work of the host that belongs to a step (counters). While a CapturedGraph records the step, the work
+  /// is recorded too: each replay does it.
+  void host_work(const std::function<void()>& work);
+
  private:
+  friend class CapturedGraph;
   friend class NoGradGuard;
   Context() = default;
   void start_cuda();
 
-  Allocator cpu_allocator_{Device::cpu}, cuda_allocator_{Device::cuda};
-  kernels::Workspace cpu_workspace_{Device::cpu}, cuda_workspace_{Device::cuda};
-  void* stream_ = nullptr;
+  MemoryPool cpu_pool_{std::make_shared<Allocator>(Device::cpu), kernels::Workspace(Device::cpu)},
+      main_cuda_pool_{std::make_shared<Allocator>(Device::cuda), kernels::Workspace(Device::cuda)};
+  MemoryPool* cuda_pool_ = &main_cuda_pool_;  ///< or that of the graph being captured
+  std::vector<std::function<void()>>* captured_host_work_ = nullptr;
+  CudaStream stream_;
   bool cuda_started_ = false;
   bool recording_ = true;
 };

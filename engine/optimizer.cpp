@@ -5,6 +5,7 @@
 
 #include "kernels/adam/adam.h"
 #include "kernels/common/check.h"
+#include "kernels/common/store.h"
 #include "kernels/reduce/reduce.h"
 #include "kernels/sgd/sgd.h"
 
@@ -16,10 +17,17 @@ kernels::Exec exec_of(const Tensor& tensor) {
   return Context::get().exec(tensor.device());
 }
 
+/// The factors that a tensor of bytes holds.
+template <class Factors>
+Factors* factors_of(const Tensor& bytes) {
+  return reinterpret_cast<Factors*>(bytes.data<uint8_t>());
+}
+
 }  // namespace
 
 Optimizer::Optimizer(std::vector<ParameterGroup> groups) : groups_(std::move(groups)) {
   kernels::require(!groups_.empty(), "optimizer: no parameter groups");
+  factors_.resize(groups_.size());
   for (const ParameterGroup& group : groups_) {
     slots_.emplace_back();
     for (const auto& [name, parameter] : group.parameters) {
@@ -40,16 +48,26 @@ void Optimizer::allocate_state() {
   }
 }
 
-void Optimizer::step() {
+void Optimizer::begin_step() {
   ++steps_;
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    if (slots_[g].empty()) continue;
+    if (!factors_[g].defined()) {
+      factors_[g] = Tensor::empty({static_cast<int64_t>(factor_bytes())}, DType::uint8,
+                                  slots_[g].front().parameter.device());
+    }
+    store_factors(factors_[g], groups_[g].learning_rate * rate_factor_, groups_[g].weight_decay);
+  }
+}
+
+void Optimizer::apply_step() {
   const float* const scale = gradient_scale_.defined() ? gradient_scale_.data<float>() : nullptr;
   for (size_t g = 0; g < groups_.size(); ++g) {
     std::vector<Slot*> with_gradient;
     for (Slot& slot : slots_[g]) {
       if (slot.parameter.grad().defined()) with_gradient.push_back(&slot);
     }
-    if (!with_gradient.empty())
-      update(with_gradient, scale, groups_[g].learning_rate * rate_factor_, groups_[g].weight_decay);
+    if (!with_gradient.empty()) update(with_gradient, scale, factors_[g]);
   }
   gradient_scale_ = Tensor();
 }
@@ -124,23 +142,29 @@ class Adam final : public Optimizer {
  private:
   [[nodiscard]] std::vector<std::string> state_names() const override { return {"exp_avg", "exp_avg_sq"}; }
 
-  void update(const std::vector<Slot*>& slots, const float* gradient_scale, double learning_rate,
-              double weight_decay) override {
+  [[nodiscard]] size_t factor_bytes() const override { return sizeof(kernels::AdamFactors); }
+
+  void store_factors(const Tensor& factors, double learning_rate, double weight_decay) const override {
+    const kernels::AdamParams params{.learning_rate = learning_rate,
+                                     .beta1 = options_.beta1,
+                                     .beta2 = options_.beta2,
+                                     .eps = options_.eps,
+                                     .weight_decay = weight_decay,
+                                     .decoupled_weight_decay = options_.decoupled_weight_decay,
+                                     .step = steps()};
+    kernels::store(factors_of<kernels::AdamFactors>(factors), kernels::adam_factors(params),
+                   exec_of(factors));
+  }
+
+  void update(const std::vector<Slot*>& slots, const float* gradient_scale, const Tensor& factors) override {
     std::vector<kernels::AdamTensor> tensors;
     for (const Slot* slot : slots) {
       tensors.push_back({slot->parameter.data<float>(), slot->parameter.grad().data<float>(),
                          slot->state[0].data<float>(), slot->state[1].data<float>(),
                          slot->parameter.elements()});
     }
-    kernels::AdamParams params;
-    params.learning_rate = learning_rate;
-    params.beta1 = options_.beta1;
-    params.beta2 = options_.beta2;
-    params.eps = options_.eps;
-    params.weight_decay = weight_decay;
-    params.decoupled_weight_decay = options_.decoupled_weight_decay;
-    params.step = steps();
-    kernels::adam_step(tensors, gradient_scale, params, exec_of(slots.front()->parameter));
+    kernels::adam_step(tensors, gradient_scale, factors_of<const kernels::AdamFactors>(factors),
+                       exec_of(factors));
   }
 
   AdamOptions options_;
@@ -158,21 +182,26 @@ class Sgd final : public Optimizer {
     return options_.momentum != 0 ? std::vector<std::string>{"momentum_buffer"} : std::vector<std::string>{};
   }
 
-  void update(const std::vector<Slot*>& slots, const float* gradient_scale, double learning_rate,
-              double weight_decay) override {
+  [[nodiscard]] size_t factor_bytes() const override { return sizeof(kernels::SgdFactors); }
+
+  void store_factors(const Tensor& factors, double learning_rate, double weight_decay) const override {
+    const kernels::SgdParams params{.learning_rate = learning_rate,
+                                    .momentum = options_.momentum,
+                                    .nesterov = options_.nesterov,
+                                    .weight_decay = weight_decay,
+                                    .first_step = steps() == 1};
+    kernels::store(factors_of<kernels::SgdFactors>(factors), kernels::sgd_factors(params), exec_of(factors));
+  }
+
+  void update(const std::vector<Slot*>& slots, const float* gradient_scale, const Tensor& factors) override {
     std::vector<kernels::SgdTensor> tensors;
     for (const Slot* slot : slots) {
       tensors.push_back({slot->parameter.data<float>(), slot->parameter.grad().data<float>(),
                          slot->state.empty() ? nullptr : slot->state[0].data<float>(),
                          slot->parameter.elements()});
     }
-    kernels::SgdParams params;
-    params.learning_rate = learning_rate;
-    params.momentum = options_.momentum;
-    params.nesterov = options_.nesterov;
-    params.weight_decay = weight_decay;
-    params.first_step = steps() == 1;
-    kernels::sgd_step(tensors, gradient_scale, params, exec_of(slots.front()->parameter));
+    kernels::sgd_step(tensors, gradient_scale, factors_of<const kernels::SgdFactors>(factors),
+                      options_.momentum != 0, exec_of(factors));
   }
 
   SgdOptions options_;

@@ -25,7 +25,14 @@ class Optimizer {
   Optimizer& operator=(const Optimizer&) = delete;
 
   /// Updates every parameter that has a gradient.
-  void step();
+  void step() {
+    begin_step();
+    apply_step();
+  }
+  /// The two halves of step(). begin_step() counts the step and gives its rates to the device; apply_step()
+  /// launches the update. A captured graph holds the second alone, so that replays compute new steps.
+  void begin_step();
+  void apply_step();
   /// Sets all gradients to zero and keeps their memory.
   void zero_grad() const;
   /// Scales the gradients of the next step() so that their norm is at most `max_norm` (PyTorch's
@@ -51,15 +58,20 @@ class Optimizer {
   };
   /// The names of a slot's state tensors.
   [[nodiscard]] virtual std::vector<std::string> state_names() const = 0;
+  /// Bytes of what a group's update reads on the device: the factors of a step.
+  [[nodiscard]] virtual size_t factor_bytes() const = 0;
+  /// Writes the factors of the step that steps() counts.
+  virtual void store_factors(const Tensor& factors, double learning_rate, double weight_decay) const = 0;
   /// Updates the slots given (those with a gradient). `gradient_scale`: one float on the device, or null.
-  virtual void update(const std::vector<Slot*>& slots, const float* gradient_scale, double learning_rate,
-                      double weight_decay) = 0;
+  virtual void update(const std::vector<Slot*>& slots, const float* gradient_scale,
+                      const Tensor& factors) = 0;
   /// Allocates the state of all slots, zero.
   void allocate_state();
 
  private:
   std::vector<ParameterGroup> groups_;
   std::vector<std::vector<Slot>> slots_;  ///< one list for each group
+  std::vector<Tensor> factors_;           ///< on the device, one for each group
   Tensor gradient_scale_;                 ///< set by clip_gradients, used by the next step
   double rate_factor_ = 1;
   int64_t steps_ = 0;

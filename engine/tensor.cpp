@@ -14,8 +14,10 @@ namespace vg {
 class Storage {
  public:
   Storage(Device device, size_t bytes)
-      : device_(device), pointer_(Context::get().allocator(device).allocate(bytes)) {}
-  ~Storage() { Context::get().allocator(device_).release(pointer_); }
+      : device_(device),
+        allocator_(Context::get().pool(device).allocator),
+        pointer_(allocator_->allocate(bytes)) {}
+  ~Storage() { allocator_->release(pointer_); }
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
 
@@ -24,6 +26,7 @@ class Storage {
 
  private:
   Device device_;
+  std::shared_ptr<Allocator> allocator_;
   void* pointer_;
 };
 

@@ -137,7 +137,7 @@ Tensor BatchNorm3d::operator()(Tensor x, const FusedActivation& activation) cons
 }
 
 void BatchNorm3d::count_batch() const {
-  ++*num_batches_tracked_.data<int64_t>();
+  Context::get().host_work([count = num_batches_tracked_] { ++*count.data<int64_t>(); });
 }
 
 InstanceNorm3d::InstanceNorm3d(int64_t channels, bool affine, Device device, float eps)

@@ -1,18 +1,23 @@
 #include "kernels/adam/adam.h"
 
 #include "kernels/adam/adam_impl.h"
+#include "kernels/common/store.h"
+#include "kernels/common/workspace.h"
 
 namespace vg::kernels {
 
 namespace {
 
-void check(std::span<const AdamTensor> tensors, const AdamParams& p) {
+void check(const AdamParams& p) {
   require(p.step >= 1, "adam_step: step is ", p.step, ", expected at least 1");
   require(p.beta1 >= 0 && p.beta1 < 1, "adam_step: beta1 is ", p.beta1, ", expected [0, 1)");
   require(p.beta2 >= 0 && p.beta2 < 1, "adam_step: beta2 is ", p.beta2, ", expected [0, 1)");
   require(p.learning_rate >= 0, "adam_step: the learning rate is ", p.learning_rate, ", expected >= 0");
   require(p.eps >= 0, "adam_step: eps is ", p.eps, ", expected >= 0");
   require(p.weight_decay >= 0, "adam_step: the weight decay is ", p.weight_decay, ", expected >= 0");
+}
+
+void check(std::span<const AdamTensor> tensors) {
   for (size_t i = 0; i < tensors.size(); ++i) {
     const AdamTensor& t = tensors[i];
     require(t.count >= 0, "adam_step: tensor ", i, " has ", t.count, " elements, expected >= 0");
@@ -21,7 +26,10 @@ void check(std::span<const AdamTensor> tensors, const AdamParams& p) {
   }
 }
 
-AdamFactors factors_of(const AdamParams& p) {
+}  // namespace
+
+AdamFactors adam_factors(const AdamParams& p) {
+  check(p);
   const double step = static_cast<double>(p.step);
   AdamFactors f{};
   f.beta1 = static_cast<float>(p.beta1);
@@ -36,13 +44,20 @@ AdamFactors factors_of(const AdamParams& p) {
   return f;
 }
 
-}  // namespace
+void adam_step(std::span<const AdamTensor> tensors, const float* gradient_scale, const AdamFactors* factors,
+               const Exec& exec) {
+  check(tensors);
+  require(factors != nullptr, "adam_step: the pointer to the factors is null");
+  VG_DISPATCH(exec, adam_step, tensors.data(), static_cast<int64_t>(tensors.size()), gradient_scale, factors,
+              exec);
+}
 
 void adam_step(std::span<const AdamTensor> tensors, const float* gradient_scale, const AdamParams& params,
                const Exec& exec) {
-  check(tensors, params);
-  VG_DISPATCH(exec, adam_step, tensors.data(), static_cast<int64_t>(tensors.size()), gradient_scale,
-              factors_of(params), exec);
+  WorkspaceScope scope(*exec.workspace);
+  AdamFactors* const factors = scope.allocate<AdamFactors>(1);
+  store(factors, adam_factors(params), exec);
+  adam_step(tensors, gradient_scale, factors, exec);
 }
 
 }  // namespace vg::kernels

@@ -28,10 +28,28 @@ struct AdamParams {
   int64_t step = 1;                     ///< counts from 1
 };
 
+/// The scalars of a step, computed once on the host in double and rounded once, as PyTorch does.
+struct AdamFactors {
+  float beta1, one_minus_beta1, beta2, one_minus_beta2;
+  float step_size;         ///< learning rate / (1 - beta1^step)
+  float bias_correction2;  ///< sqrt(1 - beta2^step)
+  float eps;
+  float l2;     ///< added to the gradient, times the parameter
+  float decay;  ///< multiplies the parameter before the update (AdamW)
+};
+
+/// Throws std::invalid_argument if step < 1, a beta is outside [0, 1), or the learning rate, eps or weight
+/// decay is negative or NaN.
+AdamFactors adam_factors(const AdamParams& params);
+
 /// Updates parameters and moments in place. `gradient_scale`: pointer to one float on the device by which
-/// gradients are multiplied first (clipping without a pass of its own), or null for 1. On CUDA one launch for
-/// up to 512 tensors, without synchronisation; it can be captured. Throws std::invalid_argument if step < 1,
-/// a beta is outside [0, 1), the learning rate, eps or weight decay is negative or NaN, or a pointer is null.
+/// gradients are multiplied first (clipping without a pass of its own), or null for 1. `factors`: pointer to
+/// the step's on the device, so that a captured graph of this call computes other steps as well. On CUDA one
+/// launch for up to 512 tensors, without synchronisation. Throws std::invalid_argument if a pointer is null.
+void adam_step(std::span<const AdamTensor> tensors, const float* gradient_scale, const AdamFactors* factors,
+               const Exec& exec);
+
+/// The same for one step; `params` as for adam_factors().
 void adam_step(std::span<const AdamTensor> tensors, const float* gradient_scale, const AdamParams& params,
                const Exec& exec);
 

@@ -8,7 +8,8 @@ namespace {
 
 __global__ void __launch_bounds__(block_threads)
     adam_kernel(const __grid_constant__ TensorTable<AdamTensor> table, const float* gradient_scale,
-                AdamFactors factors) {
+                const AdamFactors* of_step) {
+  const AdamFactors factors = *of_step;
   const ChunkRange chunk = chunk_of_block(table);
   const AdamTensor t = table.tensors[chunk.tensor];
   const float scale = gradient_scale == nullptr ? 1.0f : *gradient_scale;
@@ -21,7 +22,7 @@ __global__ void __launch_bounds__(block_threads)
 }  // namespace
 
 void adam_step(const AdamTensor* tensors, int64_t tensor_count, const float* gradient_scale,
-               const AdamFactors& factors, const Exec& exec) {
+               const AdamFactors* factors, const Exec& exec) {
   for_each_table(tensors, tensor_count, [&](const TensorTable<AdamTensor>& table, int64_t chunks, int64_t) {
     adam_kernel<<<static_cast<unsigned>(chunks), block_threads, 0, stream_of(exec)>>>(table, gradient_scale,
                                                                                       factors);

@@ -7,16 +7,6 @@
 
 namespace vg::kernels {
 
-/// The scalars of a step, computed once on the host in double and rounded once, as PyTorch does.
-struct AdamFactors {
-  float beta1, one_minus_beta1, beta2, one_minus_beta2;
-  float step_size;         ///< learning rate / (1 - beta1^step)
-  float bias_correction2;  ///< sqrt(1 - beta2^step)
-  float eps;
-  float l2;     ///< added to the gradient, times the parameter
-  float decay;  ///< multiplies the parameter before the update (AdamW)
-};
-
 /// One element, in the order of torch.optim.Adam (_single_tensor_adam, _single_tensor_adamw).
 VG_INLINE void adam_update(float& parameter, float gradient, float& first_moment, float& second_moment,
                            const AdamFactors& f) {
@@ -31,7 +21,7 @@ VG_INLINE void adam_update(float& parameter, float gradient, float& first_moment
 }
 
 VG_DECLARE_IMPLEMENTATIONS(void adam_step(const AdamTensor* tensors, int64_t tensor_count,
-                                          const float* gradient_scale, const AdamFactors& factors,
+                                          const float* gradient_scale, const AdamFactors* factors,
                                           const Exec& exec);)
 
 }  // namespace vg::kernels

@@ -66,7 +66,8 @@ void copy_memory(void* destination, DeviceKind destination_device, const void* s
   const auto cuda_stream = static_cast<cudaStream_t>(stream);
   check_cuda(cudaMemcpyAsync(destination, source, bytes, cudaMemcpyDefault, cuda_stream));
   // Pageable host memory may be reused by its owner as soon as this returns.
-  check_cuda(cudaStreamSynchronize(cuda_stream));
+  if (destination_device == DeviceKind::cpu || source_device == DeviceKind::cpu)
+    check_cuda(cudaStreamSynchronize(cuda_stream));
 #else
   throw_built_without_cuda();
 #endif

@@ -46,7 +46,7 @@ void Workspace::release_to(size_t block, size_t used) noexcept {
 // Several blocks become one of their size at the next allocation, not here: a destructor calls this, and
 // could not report that memory ran out.
 void Workspace::merge_when_empty() noexcept {
-  if (blocks_.size() < 2) return;
+  if (steady_ || blocks_.size() < 2) return;
   first_block_ = reserved_bytes();
   for (const Block& block : blocks_) free_device_memory(device_, block.data, block.size);
   blocks_.clear();

@@ -13,7 +13,10 @@ namespace vg::kernels {
 /// control.
 class Workspace {
  public:
-  explicit Workspace(DeviceKind device) : device_(device) {}
+  /// `first_block`: least bytes of the first allocation. A workspace that is `steady` frees nothing before
+  /// its end: what a recorded graph needs, which goes on to use the memory.
+  explicit Workspace(DeviceKind device, size_t first_block = 0, bool steady = false)
+      : device_(device), first_block_(first_block), steady_(steady) {}
   ~Workspace();
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
@@ -33,7 +36,8 @@ class Workspace {
 
   DeviceKind device_;
   std::vector<Block> blocks_;
-  size_t first_block_ = 0;  ///< least size of the first block
+  size_t first_block_;  ///< least size of the first block
+  bool steady_;
 };
 
 /// Everything allocated through a scope is given back at its end. Scopes nest.

@@ -24,9 +24,23 @@ struct SgdParams {
   bool first_step = false;  ///< the momentum buffer is set to the gradient, whatever it held
 };
 
-/// Updates parameters and buffers in place; `gradient_scale` as in adam_step. On CUDA one launch for up to
-/// 512 tensors, without synchronisation; it can be captured. Throws std::invalid_argument if the learning
-/// rate, momentum or weight decay is negative or NaN, if nesterov lacks momentum, or if a pointer is null.
+/// The scalars of a step, rounded to float once, as PyTorch does.
+struct SgdFactors {
+  float learning_rate, momentum, l2;
+  bool nesterov, first_step;
+};
+
+/// Throws std::invalid_argument if the learning rate, momentum or weight decay is negative or NaN, or if
+/// nesterov lacks momentum.
+SgdFactors sgd_factors(const SgdParams& params);
+
+/// Updates parameters and buffers in place; `gradient_scale` and `factors` as in adam_step. On CUDA one
+/// launch for up to 512 tensors, without synchronisation. Throws std::invalid_argument if a pointer is null;
+/// `with_momentum`: buffers are expected.
+void sgd_step(std::span<const SgdTensor> tensors, const float* gradient_scale, const SgdFactors* factors,
+              bool with_momentum, const Exec& exec);
+
+/// The same for one step; `params` as for sgd_factors().
 void sgd_step(std::span<const SgdTensor> tensors, const float* gradient_scale, const SgdParams& params,
               const Exec& exec);
 

@@ -12,12 +12,12 @@ constexpr int64_t chunk_elements = 4096;  // as in adam_cpu.cpp
 }  // namespace
 
 void sgd_step(const SgdTensor* tensors, int64_t tensor_count, const float* gradient_scale,
-              const SgdFactors& factors, const Exec& exec) {
+              const SgdFactors* factors, const Exec& exec) {
   WorkspaceScope scope(*exec.workspace);
   int64_t* const first_chunk = scope.allocate<int64_t>(static_cast<size_t>(tensor_count + 1));
   index_chunks(first_chunk, tensors, tensor_count, chunk_elements);
   const float scale = gradient_scale == nullptr ? 1.0f : *gradient_scale;
-  const SgdFactors f = factors;
+  const SgdFactors f = *factors;
   parallel_for(first_chunk[tensor_count], 1, [&](int64_t chunk) {
     const int64_t index = tensor_of_chunk(first_chunk, tensor_count, chunk);
     const SgdTensor t = tensors[index];

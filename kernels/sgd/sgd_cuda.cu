@@ -8,7 +8,8 @@ namespace {
 
 __global__ void __launch_bounds__(block_threads)
     sgd_kernel(const __grid_constant__ TensorTable<SgdTensor> table, const float* gradient_scale,
-               SgdFactors factors) {
+               const SgdFactors* of_step) {
+  const SgdFactors factors = *of_step;
   const ChunkRange chunk = chunk_of_block(table);
   const SgdTensor t = table.tensors[chunk.tensor];
   const float scale = gradient_scale == nullptr ? 1.0f : *gradient_scale;
@@ -25,7 +26,7 @@ __global__ void __launch_bounds__(block_threads)
 }  // namespace
 
 void sgd_step(const SgdTensor* tensors, int64_t tensor_count, const float* gradient_scale,
-              const SgdFactors& factors, const Exec& exec) {
+              const SgdFactors* factors, const Exec& exec) {
   for_each_table(tensors, tensor_count, [&](const TensorTable<SgdTensor>& table, int64_t chunks, int64_t) {
     sgd_kernel<<<static_cast<unsigned>(chunks), block_threads, 0, stream_of(exec)>>>(table, gradient_scale,
                                                                                      factors);

@@ -5,12 +5,6 @@
 
 namespace vg::kernels {
 
-/// The scalars of a step, rounded to float once, as PyTorch does.
-struct SgdFactors {
-  float learning_rate, momentum, l2;
-  bool nesterov, first_step;
-};
-
 /// One element without momentum, in the order of torch.optim.SGD (_single_tensor_sgd).
 VG_INLINE void sgd_update(float& parameter, float gradient, const SgdFactors& f) {
   const float g = gradient + f.l2 * parameter;
@@ -26,7 +20,7 @@ VG_INLINE void sgd_update(float& parameter, float gradient, float& buffer, const
 }
 
 VG_DECLARE_IMPLEMENTATIONS(void sgd_step(const SgdTensor* tensors, int64_t tensor_count,
-                                         const float* gradient_scale, const SgdFactors& factors,
+                                         const float* gradient_scale, const SgdFactors* factors,
                                          const Exec& exec);)
 
 }  // namespace vg::kernels
