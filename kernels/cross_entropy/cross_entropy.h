@@ -24,4 +24,12 @@ void cross_entropy_backward(View<float> dlogits, const float* dloss, const float
                             View<const float> logits, View<const uint8_t> labels, const float* class_weights,
                             const CrossEntropyParams& params, const Exec& exec);
 
+/// The same for bfloat16 activations, on CUDA only: computed in float; dlogits is rounded once.
+void cross_entropy_forward(float* loss, float* weight_sum, View<const bfloat16> logits,
+                           View<const uint8_t> labels, const float* class_weights,
+                           const CrossEntropyParams& params, const Exec& exec);
+void cross_entropy_backward(View<bfloat16> dlogits, const float* dloss, const float* weight_sum,
+                            View<const bfloat16> logits, View<const uint8_t> labels,
+                            const float* class_weights, const CrossEntropyParams& params, const Exec& exec);
+
 }  // namespace vg::kernels

@@ -50,4 +50,11 @@ void dice_backward(View<float> dlogits, const float* dloss, const float* sums, V
                    View<const uint8_t> labels, const float* class_weights, const DiceParams& params,
                    const Exec& exec);
 
+/// The same for bfloat16 activations, on CUDA only: computed in float; dlogits is rounded once.
+void dice_forward(float* loss, float* sums, View<const bfloat16> logits, View<const uint8_t> labels,
+                  const float* class_weights, const DiceParams& params, const Exec& exec);
+void dice_backward(View<bfloat16> dlogits, const float* dloss, const float* sums, View<const bfloat16> logits,
+                   View<const uint8_t> labels, const float* class_weights, const DiceParams& params,
+                   const Exec& exec);
+
 }  // namespace vg::kernels

@@ -13,6 +13,14 @@ VG_DECLARE_IMPLEMENTATIONS(void dice_forward(float* loss, float* sums, View<cons
                                               const float* class_weights, const DiceParams& params,
                                               const Exec& exec);)
 
+namespace cuda {
+void dice_forward(float* loss, float* sums, View<const bfloat16> logits, View<const uint8_t> labels,
+                  const float* class_weights, const DiceParams& params, const Exec& exec);
+void dice_backward(View<bfloat16> dlogits, const float* dloss, const float* sums, View<const bfloat16> logits,
+                   View<const uint8_t> labels, const float* class_weights, const DiceParams& params,
+                   const Exec& exec);
+}  // namespace cuda
+
 /// Order of the three sums of a sample and channel.
 enum DiceSum { intersection_sum, prediction_sum, target_sum, dice_sum_count };
 

@@ -17,4 +17,9 @@ void softmax_backward(View<float> dx, View<const float> dy, View<const float> y,
 /// PyTorch). labels: [N,D,H,W,1]; at most 256 channels.
 void argmax_channels(View<uint8_t> labels, View<const float> x, const Exec& exec);
 
+/// The same for bfloat16 activations, on CUDA only: computed in float and rounded once.
+void softmax_forward(View<bfloat16> y, View<const bfloat16> x, const Exec& exec);
+void softmax_backward(View<bfloat16> dx, View<const bfloat16> dy, View<const bfloat16> y, const Exec& exec);
+void argmax_channels(View<uint8_t> labels, View<const bfloat16> x, const Exec& exec);
+
 }  // namespace vg::kernels

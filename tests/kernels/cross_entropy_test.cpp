@@ -7,6 +7,7 @@
 #include "support/devices.h"
 #include "support/instruction_sets.h"
 #include "support/random_data.h"
+#include "support/stored.h"
 
 namespace vg::test {
 namespace {
@@ -60,16 +61,18 @@ struct Oracle {
   }
 };
 
+// T: type of the logits and their gradient.
+template <class T = float>
 void check(const Extents& s, bool weighted, bool mean, const Exec& exec, Placement logits_placement = {},
            Placement label_placement = {}) {
   const DeviceKind device = exec.device;
-  const auto logits = uniform(s.count(), 1, -4, 4);
+  const auto logits = rounded<T>(uniform(s.count(), 1, -4, 4));
   const std::vector<double> x(logits.begin(), logits.end());
   const float dloss = 0.75f;
   const int label_values = static_cast<int>(s.c) + (s.voxels() > 1 ? 1 : 0);  // some belong to no class
   const Oracle oracle{s.c, labels(s.voxels(), 2, label_values),
                       weighted ? uniform(s.c, 3, 0.25f, 2) : std::vector<float>(), mean};
-  Activation<float> view(device, s.n, s.d, s.h, s.w, s.c, logits, logits_placement),
+  Activation<T> view(device, s.n, s.d, s.h, s.w, s.c, stored<T>(logits), logits_placement),
       dlogits(device, s.n, s.d, s.h, s.w, s.c, logits_placement);
   Activation<uint8_t> label_view(device, s.n, s.d, s.h, s.w, 1, oracle.labels, label_placement);
   Buffer<float> loss(device, 1), weight_sum(device, 1), weights(device, oracle.weights),
@@ -86,7 +89,8 @@ void check(const Extents& s, bool weighted, bool mean, const Exec& exec, Placeme
   cross_entropy_backward(dlogits, gradient.data(), weight_sum.data(), view, label_view, class_weights, {mean},
                          exec);
   const double scale = mean ? 2 / expected_weight_sum : 2;
-  ASSERT_TRUE(all_close(dlogits.get(), oracle.gradient(x, double{dloss}), float_tolerance(s.c + 4, scale)));
+  ASSERT_TRUE(all_close(to_floats(dlogits.get()), oracle.gradient(x, double{dloss}),
+                        float_tolerance(s.c + 4, scale), storage_error<T>));
 }
 
 TEST_P(CrossEntropyTest, MatchesTheOracleOnEveryPlacement) {
@@ -108,6 +112,38 @@ TEST_P(CrossEntropyTest, MatchesTheOracleOnEveryPlacement) {
 TEST_P(CrossEntropyTest, LargeVolumes) {
   check({2, 1, 1, 37000, 4}, true, true, exec());
   check({1, 2, 70, 80, 3}, false, true, exec(), {1, 0, 0});
+}
+
+#ifdef VOXGRAD_WITH_CUDA
+using CrossEntropyBfloat16Test = DeviceTest;
+INSTANTIATE_TEST_SUITE_P(Devices, CrossEntropyBfloat16Test, ::testing::Values(DeviceKind::cuda),
+                         [](const auto& parameter) { return device_name(parameter.param); });
+
+TEST_P(CrossEntropyBfloat16Test, MatchesTheOracleOnEveryPlacement) {
+  for (const Extents& s : shapes) {
+    for (const Placement& p : placements()) {
+      for (const bool weighted : {false, true}) {
+        check<bfloat16>(s, weighted, weighted, exec(), p, p);
+        check<bfloat16>(s, weighted, !weighted, exec(), p);
+      }
+    }
+  }
+}
+
+TEST_P(CrossEntropyBfloat16Test, LargeVolumes) {
+  check<bfloat16>({2, 1, 1, 37000, 4}, true, true, exec());
+}
+#endif
+
+TEST(CrossEntropyBfloat16, CpuRefuses) {
+  Workspace workspace(DeviceKind::cpu);
+  const Exec exec{DeviceKind::cpu, nullptr, &workspace};
+  const Activation<bfloat16> x(DeviceKind::cpu, 1, 1, 1, 4, 3);
+  const Activation<uint8_t> one_label(DeviceKind::cpu, 1, 1, 1, 4, 1);
+  EXPECT_THROW(cross_entropy_forward(nullptr, nullptr, x, one_label, nullptr, {}, exec),
+               std::invalid_argument);
+  EXPECT_THROW(cross_entropy_backward(x, nullptr, nullptr, x, one_label, nullptr, {}, exec),
+               std::invalid_argument);
 }
 
 TEST(CrossEntropyOracle, GradientMatchesFiniteDifferences) {

@@ -7,6 +7,7 @@
 #include "support/devices.h"
 #include "support/instruction_sets.h"
 #include "support/random_data.h"
+#include "support/stored.h"
 
 namespace vg::test {
 namespace {
@@ -161,13 +162,15 @@ double largest(const std::vector<double>& values) {
 }
 
 /// Runs forward and backward and compares loss, sums and gradient with the oracle.
+/// T: type of the logits and their gradient.
+template <class T = float>
 void check(const Problem& s, const Exec& exec, Placement logits_placement = {},
            Placement label_placement = {}) {
   const DeviceKind device = exec.device;
   const Oracle oracle{s};
-  const auto logits = s.logits();
+  const auto logits = rounded<T>(s.logits());
   const std::vector<double> x(logits.begin(), logits.end());
-  Activation<float> view(device, s.n, s.d, s.h, s.w, s.c, logits, logits_placement),
+  Activation<T> view(device, s.n, s.d, s.h, s.w, s.c, stored<T>(logits), logits_placement),
       dlogits(device, s.n, s.d, s.h, s.w, s.c, logits_placement);
   Activation<uint8_t> labels(device, s.n, s.d, s.h, s.w, s.label_channels(), oracle.labels, label_placement);
   Buffer<float> loss(device, dice_loss_count(s.n, s.c, s.params)), sums(device, dice_sums_count(s.n, s.c));
@@ -192,7 +195,8 @@ void check(const Problem& s, const Exec& exec, Placement logits_placement = {},
 
   dice_backward(dlogits, dloss.data(), sums.data(), view, labels, class_weights, s.params, exec);
   const auto expected = oracle.gradient(x, s.loss_gradient());
-  ASSERT_TRUE(all_close(dlogits.get(), expected, 2 * tolerance * largest(expected)));
+  ASSERT_TRUE(
+      all_close(to_floats(dlogits.get()), expected, 2 * tolerance * largest(expected), storage_error<T>));
 }
 
 template <class Body>
@@ -338,6 +342,53 @@ TEST_P(DiceTest, NanShowsInTheLoss) {
   Buffer<float> loss(device(), 1), sums(device(), 9);
   dice_forward(loss.data(), sums.data(), x, labels, nullptr, s.params, exec());
   EXPECT_TRUE(std::isnan(loss.get()[0]));
+}
+
+#ifdef VOXGRAD_WITH_CUDA
+using DiceBfloat16Test = DeviceTest;
+INSTANTIATE_TEST_SUITE_P(Devices, DiceBfloat16Test, ::testing::Values(DeviceKind::cuda),
+                         [](const auto& parameter) { return device_name(parameter.param); });
+
+TEST_P(DiceBfloat16Test, EveryOptionMatchesTheOracle) {
+  for_each_option([&](const DiceParams& params) {
+    for (const bool class_indices : {true, false})
+      check<bfloat16>({2, 1, 3, 7, 4, class_indices, class_indices, params}, exec());
+  });
+}
+
+TEST_P(DiceBfloat16Test, ShapesAndPlacements) {
+  for (Problem s : {Problem{1, 1, 1, 1, 1},
+                    {3, 2, 1, 5, 2},
+                    {2, 3, 2, 17, 3},
+                    {2, 1, 2, 33, 4},
+                    {1, 2, 3, 7, 5},
+                    {1, 1, 3, 5, 8},
+                    {1, 1, 1, 17, 33}}) {
+    for (const Placement& p : placements()) {
+      for (const bool class_indices : {true, false}) {
+        SCOPED_TRACE(::testing::Message() << "channels " << s.c << " halo " << p.halo);
+        s.class_indices = class_indices;
+        s.params.include_background = class_indices;
+        s.weighted = true;
+        check<bfloat16>(s, exec(), p, p);
+        check<bfloat16>(s, exec(), p, {});
+      }
+    }
+  }
+}
+
+TEST_P(DiceBfloat16Test, LargeVolumes) {
+  check<bfloat16>({2, 1, 1, 37000, 4}, exec());
+}
+#endif
+
+TEST(DiceBfloat16, CpuRefuses) {
+  Workspace workspace(DeviceKind::cpu);
+  const Exec exec{DeviceKind::cpu, nullptr, &workspace};
+  const Activation<bfloat16> x(DeviceKind::cpu, 1, 1, 1, 4, 3);
+  const Activation<uint8_t> labels(DeviceKind::cpu, 1, 1, 1, 4, 1);
+  EXPECT_THROW(dice_forward(nullptr, nullptr, x, labels, nullptr, {}, exec), std::invalid_argument);
+  EXPECT_THROW(dice_backward(x, nullptr, nullptr, x, labels, nullptr, {}, exec), std::invalid_argument);
 }
 
 TEST_P(DiceTest, WrongShapesAreErrors) {

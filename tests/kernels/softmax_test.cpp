@@ -8,6 +8,7 @@
 #include "support/devices.h"
 #include "support/instruction_sets.h"
 #include "support/random_data.h"
+#include "support/stored.h"
 
 namespace vg::test {
 namespace {
@@ -97,6 +98,58 @@ TEST_P(SoftmaxTest, BackwardMatchesTheOracle) {
       }
     }
   });
+}
+
+#ifdef VOXGRAD_WITH_CUDA
+using SoftmaxBfloat16Test = DeviceTest;
+INSTANTIATE_TEST_SUITE_P(Devices, SoftmaxBfloat16Test, ::testing::Values(DeviceKind::cuda),
+                         [](const auto& parameter) { return device_name(parameter.param); });
+
+TEST_P(SoftmaxBfloat16Test, ForwardAndBackwardMatchTheOracle) {
+  for (const Extents& s : shapes) {
+    for (const Placement& p : placements()) {
+      const auto values = rounded<bfloat16>(uniform(s.count(), 1, -10, 10));
+      const auto probabilities = softmax_oracle(values, s.c);
+      const auto y_values = rounded<bfloat16>({probabilities.begin(), probabilities.end()});
+      const auto gradients = rounded<bfloat16>(uniform(s.count(), 4));
+      Activation<bfloat16> x(device(), s.n, s.d, s.h, s.w, s.c, stored<bfloat16>(values), p),
+          y(device(), s.n, s.d, s.h, s.w, s.c, p);
+      softmax_forward(y, x, exec());
+      EXPECT_TRUE(all_close(to_floats(y.get()), probabilities, 0, 0x1p-8 + 0x1p-18));
+      softmax_forward(x, x, exec());
+      EXPECT_EQ(to_floats(x.get()), to_floats(y.get()));
+
+      y.set(stored<bfloat16>(y_values));
+      Activation<bfloat16> dy(device(), s.n, s.d, s.h, s.w, s.c, stored<bfloat16>(gradients)),
+          dx(device(), s.n, s.d, s.h, s.w, s.c, p);
+      softmax_backward(dx, dy, y.view(), exec());
+      EXPECT_TRUE(all_close(to_floats(dx.get()), gradient_oracle(gradients, y_values, s.c),
+                            2 * float_tolerance(s.c), 0x1p-8));
+      softmax_backward(dy, dy, y.view(), exec());
+      EXPECT_EQ(to_floats(dy.get()), to_floats(dx.get()));
+    }
+  }
+}
+
+TEST_P(SoftmaxBfloat16Test, ArgmaxTakesTheFirstOfEqualsAndNan) {
+  const std::vector<float> values = {1, 3, 3, 2, NAN, 5, 0, 0, -1, -1, -2, -1};
+  for (const Placement& p : placements()) {
+    Activation<bfloat16> x(device(), 1, 1, 1, 3, 4, stored<bfloat16>(values), p);
+    Activation<uint8_t> labels(device(), 1, 1, 1, 3, 1, p);
+    argmax_channels(labels, x, exec());
+    EXPECT_EQ(labels.get(), (std::vector<uint8_t>{1, 0, 0}));
+  }
+}
+#endif
+
+TEST(SoftmaxBfloat16, CpuRefuses) {
+  Workspace workspace(DeviceKind::cpu);
+  const Exec exec{DeviceKind::cpu, nullptr, &workspace};
+  const Activation<bfloat16> x(DeviceKind::cpu, 1, 1, 1, 4, 3);
+  const Activation<uint8_t> labels(DeviceKind::cpu, 1, 1, 1, 4, 1);
+  EXPECT_THROW(softmax_forward(x, x, exec), std::invalid_argument);
+  EXPECT_THROW(softmax_backward(x, x, x, exec), std::invalid_argument);
+  EXPECT_THROW(argmax_channels(labels, x, exec), std::invalid_argument);
 }
 
 TEST(SoftmaxOracle, GradientMatchesFiniteDifferences) {
