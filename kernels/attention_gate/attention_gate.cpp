@@ -7,8 +7,9 @@ namespace vg::kernels {
 
 namespace {
 
-void require_valid(const char* function, const View<const float>& psi, const View<const float>& g,
-                   const View<const float>& x, const AttentionGateWeights& w, const AttentionGateParams& p) {
+template <class T>
+void require_valid(const char* function, const View<const float>& psi, const View<const T>& g,
+                   const View<const T>& x, const AttentionGateWeights& w, const AttentionGateParams& p) {
   require(g.same_voxels(x) && psi.same_voxels(x), function,
           ": g, x and psi must have the same voxels; found [", g.n, ',', g.d, ',', g.h, ',', g.w, "], [", x.n,
           ',', x.d, ',', x.h, ',', x.w, "] and [", psi.n, ',', psi.d, ',', psi.h, ',', psi.w, ']');
@@ -24,14 +25,42 @@ void require_valid(const char* function, const View<const float>& psi, const Vie
   }
 }
 
+template <class T>
+void check_forward(const View<T>& y, const View<float>& psi, const View<const T>& g, const View<const T>& x,
+                   const AttentionGateWeights& weights, const AttentionGateParams& params) {
+  require_valid<T>("attention_gate_forward", psi, g, x, weights, params);
+  require_same_shape("attention_gate_forward", y, x);
+}
+
+template <class T>
+void check_backward(const View<T>& dg, const View<T>& dx, const AttentionGateGradients& d,
+                    const View<const T>& dy, const View<const float>& psi, const View<const T>& g,
+                    const View<const T>& x, const AttentionGateWeights& weights,
+                    const AttentionGateParams& params) {
+  require_valid<T>("attention_gate_backward", psi, g, x, weights, params);
+  require_same_shape("attention_gate_backward", dg, g);
+  require_same_shape("attention_gate_backward", dx, x);
+  require_same_shape("attention_gate_backward", dy, x);
+  for (const float* gradient : {d.weight_g, d.bias_g, d.gamma_g, d.beta_g, d.weight_x, d.bias_x, d.gamma_x,
+                                d.beta_x, d.weight_psi, d.bias_psi, d.gamma_psi, d.beta_psi}) {
+    require(gradient != nullptr, "attention_gate_backward: a gradient is null");
+  }
+}
+
 }  // namespace
 
 void attention_gate_forward(View<float> y, View<float> psi, const AttentionGateStatistics& statistics,
                             View<const float> g, View<const float> x, const AttentionGateWeights& weights,
                             const AttentionGateParams& params, const Exec& exec) {
-  require_valid("attention_gate_forward", psi, g, x, weights, params);
-  require_same_shape("attention_gate_forward", y, x);
+  check_forward(y, psi, g, x, weights, params);
   VG_DISPATCH(exec, attention_gate_forward, y, psi, statistics, g, x, weights, params, exec);
+}
+void attention_gate_forward(View<bfloat16> y, View<float> psi, const AttentionGateStatistics& statistics,
+                            View<const bfloat16> g, View<const bfloat16> x,
+                            const AttentionGateWeights& weights, const AttentionGateParams& params,
+                            const Exec& exec) {
+  check_forward(y, psi, g, x, weights, params);
+  VG_DISPATCH_CUDA(exec, attention_gate_forward, y, psi, statistics, g, x, weights, params, exec);
 }
 
 void attention_gate_backward(View<float> dg, View<float> dx, const AttentionGateGradients& gradients,
@@ -39,17 +68,18 @@ void attention_gate_backward(View<float> dg, View<float> dx, const AttentionGate
                              const AttentionGateStatistics& statistics, View<const float> g,
                              View<const float> x, const AttentionGateWeights& weights,
                              const AttentionGateParams& params, const Exec& exec) {
-  require_valid("attention_gate_backward", psi, g, x, weights, params);
-  require_same_shape("attention_gate_backward", dg, g);
-  require_same_shape("attention_gate_backward", dx, x);
-  require_same_shape("attention_gate_backward", dy, x);
-  const AttentionGateGradients& d = gradients;
-  for (const float* gradient : {d.weight_g, d.bias_g, d.gamma_g, d.beta_g, d.weight_x, d.bias_x, d.gamma_x,
-                                d.beta_x, d.weight_psi, d.bias_psi, d.gamma_psi, d.beta_psi}) {
-    require(gradient != nullptr, "attention_gate_backward: a gradient is null");
-  }
+  check_backward(dg, dx, gradients, dy, psi, g, x, weights, params);
   VG_DISPATCH(exec, attention_gate_backward, dg, dx, gradients, dy, psi, statistics, g, x, weights, params,
               exec);
+}
+void attention_gate_backward(View<bfloat16> dg, View<bfloat16> dx, const AttentionGateGradients& gradients,
+                             View<const bfloat16> dy, View<const float> psi,
+                             const AttentionGateStatistics& statistics, View<const bfloat16> g,
+                             View<const bfloat16> x, const AttentionGateWeights& weights,
+                             const AttentionGateParams& params, const Exec& exec) {
+  check_backward(dg, dx, gradients, dy, psi, g, x, weights, params);
+  VG_DISPATCH_CUDA(exec, attention_gate_backward, dg, dx, gradients, dy, psi, statistics, g, x, weights,
+                   params, exec);
 }
 
 }  // namespace vg::kernels

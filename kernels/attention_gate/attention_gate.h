@@ -51,4 +51,18 @@ void attention_gate_backward(View<float> dg, View<float> dx, const AttentionGate
                              View<const float> x, const AttentionGateWeights& weights,
                              const AttentionGateParams& params, const Exec& exec);
 
+/// The same for bfloat16 activations, on CUDA only. W_g and W_x are rounded to bfloat16 (to nearest),
+/// products are summed in float, y, dg and dx are rounded once. In the place of psi stand the scores:
+/// [N,D,H,W,1] in float, psi before its batch norm, overwritten by forward and read by backward, which save a
+/// pass over g that way; psi = sigmoid((scores - mean_psi) / sqrt(variance_psi + eps) gamma_psi + beta_psi).
+void attention_gate_forward(View<bfloat16> y, View<float> scores, const AttentionGateStatistics& statistics,
+                            View<const bfloat16> g, View<const bfloat16> x,
+                            const AttentionGateWeights& weights, const AttentionGateParams& params,
+                            const Exec& exec);
+void attention_gate_backward(View<bfloat16> dg, View<bfloat16> dx, const AttentionGateGradients& gradients,
+                             View<const bfloat16> dy, View<const float> scores,
+                             const AttentionGateStatistics& statistics, View<const bfloat16> g,
+                             View<const bfloat16> x, const AttentionGateWeights& weights,
+                             const AttentionGateParams& params, const Exec& exec);
+
 }  // namespace vg::kernels

@@ -2,6 +2,7 @@
 // convolutions there anew in every pass. Sums: one partial result per piece (a fixed range of tiles, walked
 // by one block), then the pieces are added in order.
 #include "kernels/attention_gate/attention_gate_impl.h"
+#include "kernels/common/bfloat16.h"
 #include "kernels/common/reduce.cuh"
 #include "kernels/elementwise/elementwise.h"
 
@@ -17,15 +18,19 @@ constexpr size_t shared_memory = 48 * 1024;
 constexpr int64_t most_pieces = 512;
 
 /// One convolution with its batch norm.
+template <class T>
 struct Branch {
-  View<const float> input;
+  View<const T> input;
   const float *weight, *bias, *gamma, *beta, *mean, *variance;
 
   __device__ float inverse_deviation(int f, float eps) const { return 1 / sqrtf(variance[f] + eps); }
+  /// Rounded to T, as tensor cores take it.
+  __device__ float weight_at(int i) const { return to_float(from_float<T>(weight[i])); }
 };
 
+template <class T>
 struct Gate {
-  Branch branch[2];  // of g, of x
+  Branch<T> branch[2];  // of g, of x
   const float *weight_psi, *bias_psi, *gamma_psi, *beta_psi, *mean_psi, *variance_psi;
   float eps;
   int intermediate, inputs, tile;  // inputs: channels of g and x together
@@ -35,25 +40,35 @@ struct Gate {
     return static_cast<size_t>(tile) * static_cast<size_t>(inputs + 2 * intermediate + 2) * sizeof(float);
   }
   __device__ float inverse_deviation_psi() const { return 1 / sqrtf(*variance_psi + eps); }
+  /// The coefficient that belongs to a score.
+  __device__ float coefficient(float score) const {
+    const float z = fmaf((score - *mean_psi) * inverse_deviation_psi(), *gamma_psi, *beta_psi);
+    return 1 / (1 + expf(-z));
+  }
+  /// From what forward keeps for backward: the coefficient, or beside bfloat16 activations the score.
+  __device__ float kept_coefficient(float kept) const {
+    return std::is_same_v<T, float> ? kept : coefficient(kept);
+  }
 };
 
-Gate make_gate(const View<const float>& g, const View<const float>& x, const AttentionGateWeights& w,
-               const AttentionGateStatistics& s, const AttentionGateParams& params) {
-  Gate gate{{{g, w.weight_g, w.bias_g, w.gamma_g, w.beta_g, s.mean_g, s.variance_g},
-             {x, w.weight_x, w.bias_x, w.gamma_x, w.beta_x, s.mean_x, s.variance_x}},
-            w.weight_psi,
-            w.bias_psi,
-            w.gamma_psi,
-            w.beta_psi,
-            s.mean_psi,
-            s.variance_psi,
-            params.eps,
-            static_cast<int>(params.intermediate_channels),
-            static_cast<int>(g.c + x.c),
-            largest_tile,
-            x.voxels(),
-            0,
-            0};
+template <class T>
+Gate<T> make_gate(const View<const T>& g, const View<const T>& x, const AttentionGateWeights& w,
+                  const AttentionGateStatistics& s, const AttentionGateParams& params) {
+  Gate<T> gate{{{g, w.weight_g, w.bias_g, w.gamma_g, w.beta_g, s.mean_g, s.variance_g},
+                {x, w.weight_x, w.bias_x, w.gamma_x, w.beta_x, s.mean_x, s.variance_x}},
+               w.weight_psi,
+               w.bias_psi,
+               w.gamma_psi,
+               w.beta_psi,
+               s.mean_psi,
+               s.variance_psi,
+               params.eps,
+               static_cast<int>(params.intermediate_channels),
+               static_cast<int>(g.c + x.c),
+               largest_tile,
+               x.voxels(),
+               0,
+               0};
   while (gate.tile > 1 && gate.shared_bytes() > shared_memory) gate.tile /= 2;
   require(gate.shared_bytes() <= shared_memory, "attention_gate: ", gate.inputs, " input and ",
           gate.intermediate, " intermediate channels need ", gate.shared_bytes(),
@@ -73,7 +88,8 @@ struct Tile {
 };
 
 // Loads the inputs and convolves them. Starts and ends with a barrier.
-__device__ Tile load_tile(const Gate& gate, int64_t index, float* shared) {
+template <class T>
+__device__ Tile load_tile(const Gate<T>& gate, int64_t index, float* shared) {
   const int width = 2 * gate.intermediate, channels_g = static_cast<int>(gate.branch[0].input.c);
   Tile tile{index * gate.tile, 0, shared, shared + gate.tile * gate.inputs, nullptr, nullptr};
   tile.count = static_cast<int>(min(static_cast<int64_t>(gate.tile), gate.voxels - tile.first));
@@ -82,17 +98,17 @@ __device__ Tile load_tile(const Gate& gate, int64_t index, float* shared) {
   __syncthreads();
   for (int i = threadIdx.x; i < tile.count * gate.inputs; i += block_threads) {
     const int v = i / gate.inputs, c = i % gate.inputs;
-    tile.inputs[i] = c < channels_g ? voxel(gate.branch[0].input, tile.first + v)[c]
-                                    : voxel(gate.branch[1].input, tile.first + v)[c - channels_g];
+    tile.inputs[i] = to_float(c < channels_g ? voxel(gate.branch[0].input, tile.first + v)[c]
+                                             : voxel(gate.branch[1].input, tile.first + v)[c - channels_g]);
   }
   __syncthreads();
   for (int i = threadIdx.x; i < tile.count * width; i += block_threads) {
     const int v = i / width, side = i % width / gate.intermediate, f = i % gate.intermediate;
-    const Branch& b = gate.branch[side];
+    const Branch<T>& b = gate.branch[side];
     const int channels = static_cast<int>(b.input.c);
     const float* const in = tile.inputs + v * gate.inputs + (side == 0 ? 0 : channels_g);
     float sum = b.bias[f];
-    for (int c = 0; c < channels; ++c) sum = fmaf(b.weight[f * channels + c], in[c], sum);
+    for (int c = 0; c < channels; ++c) sum = fmaf(b.weight_at(f * channels + c), in[c], sum);
     tile.convolved[i] = sum;
   }
   __syncthreads();
@@ -103,11 +119,12 @@ __device__ Tile load_tile(const Gate& gate, int64_t index, float* shared) {
 struct Hidden {
   float normalised[2], inverse_deviation[2], value;
 };
-__device__ Hidden hidden(const Gate& gate, const Tile& tile, int v, int f) {
+template <class T>
+__device__ Hidden hidden(const Gate<T>& gate, const Tile& tile, int v, int f) {
   Hidden h;
   h.value = 0;
   for (int side = 0; side < 2; ++side) {
-    const Branch& b = gate.branch[side];
+    const Branch<T>& b = gate.branch[side];
     h.inverse_deviation[side] = b.inverse_deviation(f, gate.eps);
     h.normalised[side] =
         (tile.convolved[(2 * v + side) * gate.intermediate + f] - b.mean[f]) * h.inverse_deviation[side];
@@ -117,7 +134,8 @@ __device__ Hidden hidden(const Gate& gate, const Tile& tile, int v, int f) {
 }
 
 // w_psi . relu(hidden) + b_psi of voxel v, by one warp; every lane gets it.
-__device__ float psi_before_norm(const Gate& gate, const Tile& tile, int v) {
+template <class T>
+__device__ float psi_before_norm(const Gate<T>& gate, const Tile& tile, int v) {
   float sum = 0;
   for (int f = threadIdx.x % 32; f < gate.intermediate; f += 32) {
     const float h = hidden(gate, tile, v, f).value;
@@ -132,8 +150,8 @@ __device__ void add_to(double* partial, bool first, double value) {
 }
 
 // Calls body(tile, is it the piece's first) for the tiles of this block's piece.
-template <class Body>
-__device__ void for_each_tile(const Gate& gate, const Body& body) {
+template <class T, class Body>
+__device__ void for_each_tile(const Gate<T>& gate, const Body& body) {
   extern __shared__ float shared[];
   const int64_t begin = gate.tiles * blockIdx.x / gate.pieces,
                 end = gate.tiles * (blockIdx.x + 1) / gate.pieces;
@@ -141,7 +159,8 @@ __device__ void for_each_tile(const Gate& gate, const Body& body) {
 }
 
 // partials[piece][2 * intermediate][2]: sums of the convolutions and of their squares.
-__global__ void branch_moments_kernel(Gate gate, double* partials) {
+template <class T>
+__global__ void branch_moments_kernel(Gate<T> gate, double* partials) {
   const int width = 2 * gate.intermediate;
   double* const mine = partials + int64_t{blockIdx.x} * width * 2;
   for_each_tile(gate, [&](const Tile& tile, bool first) {
@@ -155,7 +174,8 @@ __global__ void branch_moments_kernel(Gate gate, double* partials) {
 }
 
 // psi = what its batch norm will get; partials[piece][2]: its sum and that of its square.
-__global__ void psi_before_norm_kernel(Gate gate, View<float> psi, double* partials) {
+template <class T>
+__global__ void psi_before_norm_kernel(Gate<T> gate, View<float> psi, double* partials) {
   double* const mine = partials + int64_t{blockIdx.x} * 2;
   for_each_tile(gate, [&](const Tile& tile, bool first) {
     for (int v = threadIdx.x / 32; v < tile.count; v += block_threads / 32) {
@@ -178,13 +198,21 @@ __global__ void psi_before_norm_kernel(Gate gate, View<float> psi, double* parti
 }
 
 // psi = sigmoid(norm(psi)), one thread a voxel.
-__global__ void coefficients_kernel(Gate gate, View<float> psi) {
+template <class T>
+__global__ void coefficients_kernel(Gate<T> gate, View<float> psi) {
   const int64_t i = thread_index();
   if (i >= gate.voxels) return;
   float* const value = voxel(psi, i);
-  const float z =
-      fmaf((*value - *gate.mean_psi) * gate.inverse_deviation_psi(), *gate.gamma_psi, *gate.beta_psi);
-  *value = 1 / (1 + expf(-z));
+  *value = gate.coefficient(*value);
+}
+
+// y = x * coefficient(score), one thread an element.
+template <class T>
+__global__ void attend_kernel(Gate<T> gate, View<T> y, View<const float> scores) {
+  const int64_t i = thread_index();
+  if (i >= y.elements()) return;
+  const float coefficient = gate.coefficient(*voxel(scores, i / y.c));
+  *element(y, i) = from_float<T>(to_float(*element(gate.branch[1].input, i)) * coefficient);
 }
 
 /// Backward's first pass leaves these for every voxel: d loss / d (the sigmoid's argument), and the
@@ -193,7 +221,8 @@ struct PsiGradient {
   float *dz, *normalised;
   const double* sums;  // of dz, of dz * normalised; null where the statistics are constants
 
-  __device__ float before_norm(const Gate& gate, int64_t v) const {
+  template <class T>
+  __device__ float before_norm(const Gate<T>& gate, int64_t v) const {
     float d = dz[v];
     if (sums != nullptr) {
       const double count = static_cast<double>(gate.voxels);
@@ -204,20 +233,21 @@ struct PsiGradient {
 };
 
 // partials[piece][2]: sums of dz and dz * normalised.
-__global__ void psi_gradient_kernel(Gate gate, PsiGradient gradient, View<const float> dy,
+template <class T>
+__global__ void psi_gradient_kernel(Gate<T> gate, PsiGradient gradient, View<const T> dy,
                                     View<const float> psi, double* partials) {
   double* const mine = partials + int64_t{blockIdx.x} * 2;
   const int channels = static_cast<int>(dy.c), lane = threadIdx.x % 32;
   for_each_tile(gate, [&](const Tile& tile, bool first) {
     for (int v = threadIdx.x / 32; v < tile.count; v += block_threads / 32) {
       const float before = psi_before_norm(gate, tile, v);
-      const float* const u = voxel(dy, tile.first + v);
+      const T* const u = voxel(dy, tile.first + v);
       const float* const in = tile.inputs + (v + 1) * gate.inputs - channels;
       float dot = 0;
-      for (int c = lane; c < channels; c += 32) dot = fmaf(u[c], in[c], dot);
+      for (int c = lane; c < channels; c += 32) dot = fmaf(to_float(u[c]), in[c], dot);
       dot = warp_reduce(dot, Plus{});
       if (lane != 0) continue;
-      const float p = *voxel(psi, tile.first + v), dz = dot * p * (1 - p),
+      const float p = gate.kept_coefficient(*voxel(psi, tile.first + v)), dz = dot * p * (1 - p),
                   normalised = (before - *gate.mean_psi) * gate.inverse_deviation_psi();
       gradient.dz[tile.first + v] = dz;
       gradient.normalised[tile.first + v] = normalised;
@@ -237,7 +267,8 @@ __global__ void psi_gradient_kernel(Gate gate, PsiGradient gradient, View<const 
 }
 
 // tile.a = d loss / d (w_psi . relu(hidden) + b_psi). Ends with a barrier.
-__device__ void load_psi_gradient(const Gate& gate, const PsiGradient& gradient, const Tile& tile) {
+template <class T>
+__device__ void load_psi_gradient(const Gate<T>& gate, const PsiGradient& gradient, const Tile& tile) {
   for (int v = threadIdx.x; v < tile.count; v += block_threads)
     tile.a[v] = gradient.before_norm(gate, tile.first + v);
   __syncthreads();
@@ -247,7 +278,8 @@ __device__ void load_psi_gradient(const Gate& gate, const PsiGradient& gradient,
 // ds * h; after these [4][intermediate] the sum of ds.
 constexpr int hidden_sums = 4;
 
-__global__ void hidden_gradient_kernel(Gate gate, PsiGradient gradient, double* partials) {
+template <class T>
+__global__ void hidden_gradient_kernel(Gate<T> gate, PsiGradient gradient, double* partials) {
   double* const mine = partials + int64_t{blockIdx.x} * (hidden_sums * gate.intermediate + 1);
   for_each_tile(gate, [&](const Tile& tile, bool first) {
     load_psi_gradient(gate, gradient, tile);
@@ -273,7 +305,8 @@ __global__ void hidden_gradient_kernel(Gate gate, PsiGradient gradient, double* 
 
 // Turns the tile's convolutions into the gradients of their outputs, in place. `sums` are the totals of the
 // second pass, null where the statistics are constants. Ends with a barrier.
-__device__ void convolution_gradients(const Gate& gate, const Tile& tile, const double* sums) {
+template <class T>
+__device__ void convolution_gradients(const Gate<T>& gate, const Tile& tile, const double* sums) {
   const double count = static_cast<double>(gate.voxels);
   for (int i = threadIdx.x; i < tile.count * gate.intermediate; i += block_threads) {
     const int v = i / gate.intermediate, f = i % gate.intermediate;
@@ -294,8 +327,9 @@ __device__ void convolution_gradients(const Gate& gate, const Tile& tile, const 
 
 // dg, dx and partials[piece]: [2][intermediate] sums of the convolutions' gradients, then the weights' [f][c]
 // of g and of x.
-__global__ void input_gradients_kernel(Gate gate, PsiGradient gradient, const double* sums, View<float> dg,
-                                       View<float> dx, View<const float> dy, View<const float> psi,
+template <class T>
+__global__ void input_gradients_kernel(Gate<T> gate, PsiGradient gradient, const double* sums, View<T> dg,
+                                       View<T> dx, View<const T> dy, View<const float> psi,
                                        double* partials) {
   const int width = 2 * gate.intermediate, channels_g = static_cast<int>(dg.c),
             channels_x = static_cast<int>(dx.c);
@@ -308,10 +342,10 @@ __global__ void input_gradients_kernel(Gate gate, PsiGradient gradient, const do
                 c = side == 0 ? k : k - channels_g, channels = side == 0 ? channels_g : channels_x;
       const int64_t at = tile.first + v;
       const float* const d = tile.convolved + (2 * v + side) * gate.intermediate;
-      float sum = side == 0 ? 0.0f : voxel(dy, at)[c] * *voxel(psi, at);
+      float sum = side == 0 ? 0.0f : to_float(voxel(dy, at)[c]) * gate.kept_coefficient(*voxel(psi, at));
       for (int f = 0; f < gate.intermediate; ++f)
-        sum = fmaf(d[f], gate.branch[side].weight[f * channels + c], sum);
-      voxel(side == 0 ? dg : dx, at)[c] = sum;
+        sum = fmaf(d[f], gate.branch[side].weight_at(f * channels + c), sum);
+      voxel(side == 0 ? dg : dx, at)[c] = from_float<T>(sum);
     }
     for (int k = threadIdx.x; k < width; k += block_threads) {
       float sum = 0;
@@ -352,9 +386,9 @@ __global__ void add_gradient_kernel(float* gradient, const double* sums, int64_t
 }
 
 // Runs `kernel(gate, arguments..., partials)`, whose pieces give `count` sums each, and returns the totals.
-template <class Kernel, class... Arguments>
-const double* sums_of(const Gate& gate, int64_t count, WorkspaceScope& scope, const Exec& exec, Kernel kernel,
-                      const Arguments&... arguments) {
+template <class T, class Kernel, class... Arguments>
+const double* sums_of(const Gate<T>& gate, int64_t count, WorkspaceScope& scope, const Exec& exec,
+                      Kernel kernel, const Arguments&... arguments) {
   double* const totals = scope.allocate<double>(static_cast<size_t>(count));
   WorkspaceScope partials_scope(*exec.workspace);
   double* const partials = partials_scope.allocate<double>(static_cast<size_t>(gate.pieces * count));
@@ -367,10 +401,10 @@ const double* sums_of(const Gate& gate, int64_t count, WorkspaceScope& scope, co
   return totals;
 }
 
-void write_statistics(float* mean, float* variance, const double* sums, int64_t count, const Gate& gate,
+void write_statistics(float* mean, float* variance, const double* sums, int64_t count, int64_t voxels,
                       const Exec& exec) {
   finish_moments_kernel<<<blocks_for(count), block_threads, 0, stream_of(exec)>>>(
-      mean, variance, sums, count, static_cast<double>(gate.voxels));
+      mean, variance, sums, count, static_cast<double>(voxels));
   check_launch();
 }
 
@@ -379,46 +413,50 @@ void add_gradient(float* gradient, const double* sums, int64_t count, const Exec
   check_launch();
 }
 
-}  // namespace
-
-void attention_gate_forward(View<float> y, View<float> psi, const AttentionGateStatistics& statistics,
-                            View<const float> g, View<const float> x, const AttentionGateWeights& weights,
-                            const AttentionGateParams& params, const Exec& exec) {
+template <class T>
+void run_forward(View<T> y, View<float> psi, const AttentionGateStatistics& statistics, View<const T> g,
+                 View<const T> x, const AttentionGateWeights& weights, const AttentionGateParams& params,
+                 const Exec& exec) {
   WorkspaceScope scope(*exec.workspace);
-  const Gate gate = make_gate(g, x, weights, statistics, params);
+  const Gate<T> gate = make_gate(g, x, weights, statistics, params);
   const int64_t f = gate.intermediate;
   if (!params.fixed_statistics) {
-    const double* const sums = sums_of(gate, 4 * f, scope, exec, branch_moments_kernel);
-    write_statistics(statistics.mean_g, statistics.variance_g, sums, f, gate, exec);
-    write_statistics(statistics.mean_x, statistics.variance_x, sums + 2 * f, f, gate, exec);
+    const double* const sums = sums_of(gate, 4 * f, scope, exec, branch_moments_kernel<T>);
+    write_statistics(statistics.mean_g, statistics.variance_g, sums, f, gate.voxels, exec);
+    write_statistics(statistics.mean_x, statistics.variance_x, sums + 2 * f, f, gate.voxels, exec);
   }
-  const double* const sums = sums_of(gate, 2, scope, exec, psi_before_norm_kernel, psi);
+  const double* const sums = sums_of(gate, 2, scope, exec, psi_before_norm_kernel<T>, psi);
   if (!params.fixed_statistics)
-    write_statistics(statistics.mean_psi, statistics.variance_psi, sums, 1, gate, exec);
-  coefficients_kernel<<<blocks_for(gate.voxels), block_threads, 0, stream_of(exec)>>>(gate, psi);
-  check_launch();
-  multiply(y, x, psi, exec);
+    write_statistics(statistics.mean_psi, statistics.variance_psi, sums, 1, gate.voxels, exec);
+  if constexpr (std::is_same_v<T, float>) {
+    coefficients_kernel<<<blocks_for(gate.voxels), block_threads, 0, stream_of(exec)>>>(gate, psi);
+    check_launch();
+    multiply(y, x, psi, exec);
+  } else {
+    attend_kernel<T><<<blocks_for(y.elements()), block_threads, 0, stream_of(exec)>>>(gate, y, psi);
+    check_launch();
+  }
 }
 
-void attention_gate_backward(View<float> dg, View<float> dx, const AttentionGateGradients& gradients,
-                             View<const float> dy, View<const float> psi,
-                             const AttentionGateStatistics& statistics, View<const float> g,
-                             View<const float> x, const AttentionGateWeights& weights,
-                             const AttentionGateParams& params, const Exec& exec) {
+template <class T>
+void run_backward(View<T> dg, View<T> dx, const AttentionGateGradients& gradients, View<const T> dy,
+                  View<const float> psi, const AttentionGateStatistics& statistics, View<const T> g,
+                  View<const T> x, const AttentionGateWeights& weights, const AttentionGateParams& params,
+                  const Exec& exec) {
   WorkspaceScope scope(*exec.workspace);
-  const Gate gate = make_gate(g, x, weights, statistics, params);
+  const Gate<T> gate = make_gate(g, x, weights, statistics, params);
   const int64_t f = gate.intermediate;
   const auto voxels = static_cast<size_t>(gate.voxels);
   const bool fixed = params.fixed_statistics;
 
   PsiGradient gradient{scope.allocate<float>(voxels), scope.allocate<float>(voxels), nullptr};
-  const double* const psi_sums = sums_of(gate, 2, scope, exec, psi_gradient_kernel, gradient, dy, psi);
+  const double* const psi_sums = sums_of(gate, 2, scope, exec, psi_gradient_kernel<T>, gradient, dy, psi);
   add_gradient(gradients.beta_psi, psi_sums, 1, exec);
   add_gradient(gradients.gamma_psi, psi_sums + 1, 1, exec);
   if (!fixed) gradient.sums = psi_sums;
 
   const double* const hidden =
-      sums_of(gate, hidden_sums * f + 1, scope, exec, hidden_gradient_kernel, gradient);
+      sums_of(gate, hidden_sums * f + 1, scope, exec, hidden_gradient_kernel<T>, gradient);
   add_gradient(gradients.beta_g, hidden, f, exec);
   add_gradient(gradients.beta_x, hidden, f, exec);
   add_gradient(gradients.gamma_g, hidden + f, f, exec);
@@ -426,12 +464,41 @@ void attention_gate_backward(View<float> dg, View<float> dx, const AttentionGate
   add_gradient(gradients.weight_psi, hidden + 3 * f, f, exec);
   add_gradient(gradients.bias_psi, hidden + hidden_sums * f, 1, exec);
 
-  const double* const sums = sums_of(gate, 2 * f + f * gate.inputs, scope, exec, input_gradients_kernel,
+  const double* const sums = sums_of(gate, 2 * f + f * gate.inputs, scope, exec, input_gradients_kernel<T>,
                                      gradient, fixed ? nullptr : hidden, dg, dx, dy, psi);
   add_gradient(gradients.bias_g, sums, f, exec);
   add_gradient(gradients.bias_x, sums + f, f, exec);
   add_gradient(gradients.weight_g, sums + 2 * f, f * g.c, exec);
   add_gradient(gradients.weight_x, sums + 2 * f + f * g.c, f * x.c, exec);
+}
+
+}  // namespace
+
+void attention_gate_forward(View<float> y, View<float> psi, const AttentionGateStatistics& statistics,
+                            View<const float> g, View<const float> x, const AttentionGateWeights& weights,
+                            const AttentionGateParams& params, const Exec& exec) {
+  run_forward(y, psi, statistics, g, x, weights, params, exec);
+}
+void attention_gate_forward(View<bfloat16> y, View<float> psi, const AttentionGateStatistics& statistics,
+                            View<const bfloat16> g, View<const bfloat16> x,
+                            const AttentionGateWeights& weights, const AttentionGateParams& params,
+                            const Exec& exec) {
+  run_forward(y, psi, statistics, g, x, weights, params, exec);
+}
+
+void attention_gate_backward(View<float> dg, View<float> dx, const AttentionGateGradients& gradients,
+                             View<const float> dy, View<const float> psi,
+                             const AttentionGateStatistics& statistics, View<const float> g,
+                             View<const float> x, const AttentionGateWeights& weights,
+                             const AttentionGateParams& params, const Exec& exec) {
+  run_backward(dg, dx, gradients, dy, psi, statistics, g, x, weights, params, exec);
+}
+void attention_gate_backward(View<bfloat16> dg, View<bfloat16> dx, const AttentionGateGradients& gradients,
+                             View<const bfloat16> dy, View<const float> psi,
+                             const AttentionGateStatistics& statistics, View<const bfloat16> g,
+                             View<const bfloat16> x, const AttentionGateWeights& weights,
+                             const AttentionGateParams& params, const Exec& exec) {
+  run_backward(dg, dx, gradients, dy, psi, statistics, g, x, weights, params, exec);
 }
 
 }  // namespace vg::kernels::cuda

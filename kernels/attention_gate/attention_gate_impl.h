@@ -15,4 +15,16 @@ VG_DECLARE_IMPLEMENTATIONS(
                                  View<const float> x, const AttentionGateWeights& weights,
                                  const AttentionGateParams& params, const Exec& exec);)
 
+namespace cuda {
+void attention_gate_forward(View<bfloat16> y, View<float> scores, const AttentionGateStatistics& statistics,
+                            View<const bfloat16> g, View<const bfloat16> x,
+                            const AttentionGateWeights& weights, const AttentionGateParams& params,
+                            const Exec& exec);
+void attention_gate_backward(View<bfloat16> dg, View<bfloat16> dx, const AttentionGateGradients& gradients,
+                             View<const bfloat16> dy, View<const float> scores,
+                             const AttentionGateStatistics& statistics, View<const bfloat16> g,
+                             View<const bfloat16> x, const AttentionGateWeights& weights,
+                             const AttentionGateParams& params, const Exec& exec);
+}  // namespace cuda
+
 }  // namespace vg::kernels

@@ -1,7 +1,6 @@
 #include "kernels/cross_entropy/cross_entropy.h"
 
 #include "kernels/common/check_shape.h"
-#include "kernels/common/require_cuda.h"
 #include "kernels/cross_entropy/cross_entropy_impl.h"
 
 namespace vg::kernels {
@@ -24,14 +23,12 @@ void cross_entropy_forward(float* loss, float* weight_sum, View<const float> log
   check("cross_entropy_forward", logits, labels);
   VG_DISPATCH(exec, cross_entropy_forward, loss, weight_sum, logits, labels, class_weights, params, exec);
 }
-// Without CUDA some arguments are unused.
-void cross_entropy_forward([[maybe_unused]] float* loss, [[maybe_unused]] float* weight_sum,
-                           View<const bfloat16> logits, View<const uint8_t> labels,
-                           [[maybe_unused]] const float* class_weights,
-                           [[maybe_unused]] const CrossEntropyParams& params, const Exec& exec) {
+void cross_entropy_forward(float* loss, float* weight_sum, View<const bfloat16> logits,
+                           View<const uint8_t> labels, const float* class_weights,
+                           const CrossEntropyParams& params, const Exec& exec) {
   check("cross_entropy_forward", logits, labels);
-  require_cuda("cross_entropy_forward", exec);
-  VG_CALL_CUDA(cross_entropy_forward, loss, weight_sum, logits, labels, class_weights, params, exec);
+  VG_DISPATCH_CUDA(exec, cross_entropy_forward, loss, weight_sum, logits, labels, class_weights, params,
+                   exec);
 }
 
 void cross_entropy_backward(View<float> dlogits, const float* dloss, const float* weight_sum,
@@ -42,16 +39,13 @@ void cross_entropy_backward(View<float> dlogits, const float* dloss, const float
   VG_DISPATCH(exec, cross_entropy_backward, dlogits, dloss, weight_sum, logits, labels, class_weights, params,
               exec);
 }
-// Without CUDA some arguments are unused.
-void cross_entropy_backward(View<bfloat16> dlogits, [[maybe_unused]] const float* dloss,
-                            [[maybe_unused]] const float* weight_sum, View<const bfloat16> logits,
-                            View<const uint8_t> labels, [[maybe_unused]] const float* class_weights,
-                            [[maybe_unused]] const CrossEntropyParams& params, const Exec& exec) {
+void cross_entropy_backward(View<bfloat16> dlogits, const float* dloss, const float* weight_sum,
+                            View<const bfloat16> logits, View<const uint8_t> labels,
+                            const float* class_weights, const CrossEntropyParams& params, const Exec& exec) {
   check("cross_entropy_backward", logits, labels);
   require_same_shape("cross_entropy_backward", dlogits, logits);
-  require_cuda("cross_entropy_backward", exec);
-  VG_CALL_CUDA(cross_entropy_backward, dlogits, dloss, weight_sum, logits, labels, class_weights, params,
-               exec);
+  VG_DISPATCH_CUDA(exec, cross_entropy_backward, dlogits, dloss, weight_sum, logits, labels, class_weights,
+                   params, exec);
 }
 
 }  // namespace vg::kernels

@@ -1,7 +1,6 @@
 #include "kernels/dice/dice.h"
 
 #include "kernels/common/check_shape.h"
-#include "kernels/common/require_cuda.h"
 #include "kernels/dice/dice_impl.h"
 
 namespace vg::kernels {
@@ -23,13 +22,10 @@ void dice_forward(float* loss, float* sums, View<const float> logits, View<const
   check("dice_forward", logits, labels);
   VG_DISPATCH(exec, dice_forward, loss, sums, logits, labels, class_weights, params, exec);
 }
-// Without CUDA some arguments are unused.
-void dice_forward([[maybe_unused]] float* loss, [[maybe_unused]] float* sums, View<const bfloat16> logits,
-                  View<const uint8_t> labels, [[maybe_unused]] const float* class_weights,
-                  [[maybe_unused]] const DiceParams& params, const Exec& exec) {
+void dice_forward(float* loss, float* sums, View<const bfloat16> logits, View<const uint8_t> labels,
+                  const float* class_weights, const DiceParams& params, const Exec& exec) {
   check("dice_forward", logits, labels);
-  require_cuda("dice_forward", exec);
-  VG_CALL_CUDA(dice_forward, loss, sums, logits, labels, class_weights, params, exec);
+  VG_DISPATCH_CUDA(exec, dice_forward, loss, sums, logits, labels, class_weights, params, exec);
 }
 
 void dice_backward(View<float> dlogits, const float* dloss, const float* sums, View<const float> logits,
@@ -39,15 +35,12 @@ void dice_backward(View<float> dlogits, const float* dloss, const float* sums, V
   require_same_shape("dice_backward", dlogits, logits);
   VG_DISPATCH(exec, dice_backward, dlogits, dloss, sums, logits, labels, class_weights, params, exec);
 }
-// Without CUDA some arguments are unused.
-void dice_backward(View<bfloat16> dlogits, [[maybe_unused]] const float* dloss,
-                   [[maybe_unused]] const float* sums, View<const bfloat16> logits,
-                   View<const uint8_t> labels, [[maybe_unused]] const float* class_weights,
-                   [[maybe_unused]] const DiceParams& params, const Exec& exec) {
+void dice_backward(View<bfloat16> dlogits, const float* dloss, const float* sums, View<const bfloat16> logits,
+                   View<const uint8_t> labels, const float* class_weights, const DiceParams& params,
+                   const Exec& exec) {
   check("dice_backward", logits, labels);
   require_same_shape("dice_backward", dlogits, logits);
-  require_cuda("dice_backward", exec);
-  VG_CALL_CUDA(dice_backward, dlogits, dloss, sums, logits, labels, class_weights, params, exec);
+  VG_DISPATCH_CUDA(exec, dice_backward, dlogits, dloss, sums, logits, labels, class_weights, params, exec);
 }
 
 }  // namespace vg::kernels

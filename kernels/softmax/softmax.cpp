@@ -1,7 +1,6 @@
 #include "kernels/softmax/softmax.h"
 
 #include "kernels/common/check_shape.h"
-#include "kernels/common/require_cuda.h"
 #include "kernels/softmax/softmax_impl.h"
 
 namespace vg::kernels {
@@ -24,9 +23,8 @@ void softmax_forward(View<float> y, View<const float> x, const Exec& exec) {
 }
 void softmax_forward(View<bfloat16> y, View<const bfloat16> x, const Exec& exec) {
   require_same_shape("softmax_forward", y, x);
-  require_cuda("softmax_forward", exec);
   if (x.elements() == 0) return;
-  VG_CALL_CUDA(softmax_forward, y, x, exec);
+  VG_DISPATCH_CUDA(exec, softmax_forward, y, x, exec);
 }
 
 void softmax_backward(View<float> dx, View<const float> dy, View<const float> y, const Exec& exec) {
@@ -38,9 +36,8 @@ void softmax_backward(View<float> dx, View<const float> dy, View<const float> y,
 void softmax_backward(View<bfloat16> dx, View<const bfloat16> dy, View<const bfloat16> y, const Exec& exec) {
   require_same_shape("softmax_backward", dx, y);
   require_same_shape("softmax_backward", dy, y);
-  require_cuda("softmax_backward", exec);
   if (y.elements() == 0) return;
-  VG_CALL_CUDA(softmax_backward, dx, dy, y, exec);
+  VG_DISPATCH_CUDA(exec, softmax_backward, dx, dy, y, exec);
 }
 
 void argmax_channels(View<uint8_t> labels, View<const float> x, const Exec& exec) {
@@ -50,9 +47,8 @@ void argmax_channels(View<uint8_t> labels, View<const float> x, const Exec& exec
 }
 void argmax_channels(View<uint8_t> labels, View<const bfloat16> x, const Exec& exec) {
   check_argmax(labels, x);
-  require_cuda("argmax_channels", exec);
   if (x.elements() == 0) return;
-  VG_CALL_CUDA(argmax_channels, labels, x, exec);
+  VG_DISPATCH_CUDA(exec, argmax_channels, labels, x, exec);
 }
 
 }  // namespace vg::kernels

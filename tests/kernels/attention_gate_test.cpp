@@ -11,6 +11,7 @@
 #include "support/instruction_sets.h"
 #include "support/norm_oracle.h"
 #include "support/random_data.h"
+#include "support/stored.h"
 
 namespace vg::test {
 namespace {
@@ -181,16 +182,18 @@ Statistics given_statistics(const Shape& s) {
 // --- The op under test
 // -----------------------------------------------------------------------------------------
 
-std::vector<float> to_floats(const Doubles& values) {
+std::vector<float> narrowed(const Doubles& values) {
   std::vector<float> result;
   for (double v : values) result.push_back(static_cast<float>(v));
   return result;
 }
 
-class FusedGate {
+// T: type of the activations. psi is float, and with bfloat16 its scores.
+template <class T>
+class FusedGateOf {
  public:
-  FusedGate(DeviceKind device, const Shape& s, const PerWeight<float>& w, const PerWeight<float>& gradients,
-            const Statistics& t, bool fixed, Placement p, const Exec& exec, float eps = 1e-3f)
+  FusedGateOf(DeviceKind device, const Shape& s, const PerWeight<float>& w, const PerWeight<float>& gradients,
+              const Statistics& t, bool fixed, Placement p, const Exec& exec, float eps = 1e-3f)
       : device_(device),
         shape_(s),
         params_{s.gate, s.skip, s.intermediate, eps, fixed},
@@ -201,29 +204,29 @@ class FusedGate {
       gradients_[i] = std::make_unique<Buffer<float>>(device, gradients[i]);
     }
     for (const NormStatistics* one : {&t.g, &t.x, &t.psi}) {
-      statistics_.push_back(std::make_unique<Buffer<float>>(device, to_floats(one->mean)));
-      statistics_.push_back(std::make_unique<Buffer<float>>(device, to_floats(one->variance)));
+      statistics_.push_back(std::make_unique<Buffer<float>>(device, narrowed(one->mean)));
+      statistics_.push_back(std::make_unique<Buffer<float>>(device, narrowed(one->variance)));
     }
   }
 
   void run(const std::vector<float>& g, const std::vector<float>& x, const std::vector<float>& dy) {
     const Shape& s = shape_;
     const auto make = [&](int64_t channels, Placement p) {
-      return std::make_unique<Activation<float>>(device_, s.n, s.d, s.h, s.w, channels, p);
+      return std::make_unique<Activation<T>>(device_, s.n, s.d, s.h, s.w, channels, p);
     };
     const auto vg = make(s.gate, placement_), vx = make(s.skip, {}), vdy = make(s.skip, placement_);
-    const auto vy = make(s.skip, placement_), vdx = make(s.skip, placement_), vdg = make(s.gate, {}),
-               vpsi = make(1, placement_);
-    vg->set(g), vx->set(x), vdy->set(dy);
+    const auto vy = make(s.skip, placement_), vdx = make(s.skip, placement_), vdg = make(s.gate, {});
+    const Activation<float> vpsi(device_, s.n, s.d, s.h, s.w, 1, placement_);
+    vg->set(stored<T>(g)), vx->set(stored<T>(x)), vdy->set(stored<T>(dy));
     const auto p = [&](size_t i) { return weights_[i]->data(); };
     const auto d = [&](size_t i) { return gradients_[i]->data(); };
     const AttentionGateWeights w{p(0), p(1), p(2), p(3), p(4), p(5), p(6), p(7), p(8), p(9), p(10), p(11)};
     const AttentionGateGradients dw{d(0), d(1), d(2), d(3), d(4), d(5), d(6), d(7), d(8), d(9), d(10), d(11)};
     const AttentionGateStatistics t{statistics_[0]->data(), statistics_[1]->data(), statistics_[2]->data(),
                                     statistics_[3]->data(), statistics_[4]->data(), statistics_[5]->data()};
-    attention_gate_forward(*vy, *vpsi, t, *vg, *vx, w, params_, exec_);
-    attention_gate_backward(*vdg, *vdx, dw, *vdy, vpsi->view(), t, *vg, *vx, w, params_, exec_);
-    y = vy->get(), psi = vpsi->get(), dg = vdg->get(), dx = vdx->get();
+    attention_gate_forward(*vy, vpsi, t, *vg, *vx, w, params_, exec_);
+    attention_gate_backward(*vdg, *vdx, dw, *vdy, vpsi.view(), t, *vg, *vx, w, params_, exec_);
+    y = to_floats(vy->get()), psi = vpsi.get(), dg = to_floats(vdg->get()), dx = to_floats(vdx->get());
   }
   std::vector<float> gradient(size_t i) const { return gradients_[i]->get(); }
   std::vector<float> statistic(size_t i) const { return statistics_[i]->get(); }
@@ -239,6 +242,8 @@ class FusedGate {
   std::array<std::unique_ptr<Buffer<float>>, weight_count> weights_, gradients_;
   std::vector<std::unique_ptr<Buffer<float>>> statistics_;
 };
+
+using FusedGate = FusedGateOf<float>;
 
 double largest(const Doubles& values) {
   double result = 0;
@@ -341,6 +346,79 @@ TEST(AttentionGateOracle, AgreesWithFiniteDifferences) {
     for (size_t i = 0; i < weight_count; ++i)
       EXPECT_TRUE(all_close(finite_difference(o.w[i], loss), o.dw[i], 1e-7)) << "weight " << i;
   }
+}
+
+// --- bfloat16
+// -----------------------------------------------------------------------------------------------
+
+#ifdef VOXGRAD_WITH_CUDA
+using AttentionGateBfloat16Test = DeviceTest;
+INSTANTIATE_TEST_SUITE_P(Devices, AttentionGateBfloat16Test, ::testing::Values(DeviceKind::cuda),
+                         [](const auto& parameter) { return device_name(parameter.param); });
+
+// The oracle gets what the op sees: rounded activations and rounded weights of the two convolutions.
+void check_bfloat16(const Shape& s, bool fixed, Placement p, const Exec& exec) {
+  SCOPED_TRACE(testing::Message() << "voxels " << s.voxels() << ", channels " << s.gate << ' ' << s.skip
+                                  << ' ' << s.intermediate << (fixed ? ", fixed" : "") << ", halo " << p.halo
+                                  << ", channels before " << p.channels_before);
+  const auto w = random_weights(s, 1), before = random_weights(s, 50);
+  const auto g = rounded<bfloat16>(uniform(s.voxels() * s.gate, 20)),
+             x = rounded<bfloat16>(uniform(s.voxels() * s.skip, 21)),
+             dy = rounded<bfloat16>(uniform(s.voxels() * s.skip, 22));
+  auto rounded_w = w;
+  for (size_t i : {weight_g, weight_x}) rounded_w[i] = rounded<bfloat16>(w[i]);
+  Oracle o = make_oracle(s, rounded_w, g, x, fixed);
+  if (fixed) o.t = given_statistics(s);
+  o.forward();
+  o.backward(to_doubles(dy));
+  FusedGateOf<bfloat16> gate(exec.device, s, w, before, fixed ? o.t : given_statistics(s), fixed, p, exec);
+  gate.run(g, x, dy);
+
+  EXPECT_TRUE(all_close(gate.psi, o.before_psi, 5e-6 * (1 + largest(o.before_psi))));
+  EXPECT_TRUE(all_close(gate.y, o.y, 1e-5, 0x1p-8));
+  const NormStatistics* const expected[] = {&o.t.g, &o.t.x, &o.t.psi};
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_TRUE(all_close(gate.statistic(2 * i), expected[i]->mean, 4e-6));
+    EXPECT_TRUE(all_close(gate.statistic(2 * i + 1), expected[i]->variance, 2e-6, 4e-6));
+  }
+  // On tensor cores the convolutions' gradients are rounded to 8 bits before they are multiplied.
+  const double rounding = 0x1p-8;
+  EXPECT_TRUE(all_close(gate.dg, o.dg, rounding * largest(o.dg), 0x1p-8));
+  EXPECT_TRUE(all_close(gate.dx, o.dx, rounding * largest(o.dg), 0x1p-8));
+  for (size_t i = 0; i < weight_count; ++i) {
+    SCOPED_TRACE(testing::Message() << "gradient " << i);
+    Doubles total = to_doubles(before[i]);
+    for (size_t j = 0; j < total.size(); ++j) total[j] += o.dw[i][j];
+    const bool product = i == weight_g || i == weight_x;
+    EXPECT_TRUE(all_close(gate.gradient(i), total, (product ? rounding : 1e-5) * (1 + largest(o.dw[i]))));
+  }
+}
+
+TEST_P(AttentionGateBfloat16Test, AgreesWithTheCompositionOfItsParts) {
+  const Shape any_channels[] = {{1, 2, 3, 7, 24, 16, 8}, {2, 1, 3, 5, 3, 5, 2}, {1, 1, 2, 33, 8, 8, 4},
+                                {1, 2, 2, 5, 33, 17, 9}, {1, 1, 3, 2, 1, 4, 1}, {1, 1, 1, 5, 64, 64, 8}};
+  size_t turn = 0;
+  for (const Shape& s : any_channels) {
+    for (const bool fixed : {false, true})
+      check_bfloat16(s, fixed, placements()[turn++ % placements().size()], exec());
+  }
+}
+#endif
+
+TEST(AttentionGateBfloat16, CpuRefuses) {
+  constexpr DeviceKind cpu = DeviceKind::cpu;
+  Workspace workspace(cpu);
+  const Exec on_cpu{cpu, nullptr, &workspace};
+  const Activation<bfloat16> x(cpu, 1, 1, 1, 4, 2);
+  const Activation<float> scores(cpu, 1, 1, 1, 4, 1);
+  Buffer<float> b(cpu, 8);
+  float* const p = b.data();
+  const AttentionGateWeights weights{p, p, p, p, p, p, p, p, p, p, p, p};
+  const AttentionGateGradients gradients{p, p, p, p, p, p, p, p, p, p, p, p};
+  const AttentionGateParams params{2, 2, 2, 1e-5f, true};
+  EXPECT_THROW(attention_gate_forward(x, scores, {}, x, x, weights, params, on_cpu), std::invalid_argument);
+  EXPECT_THROW(attention_gate_backward(x, x, gradients, x, scores.view(), {}, x, x, weights, params, on_cpu),
+               std::invalid_argument);
 }
 
 TEST(AttentionGateThreads, SameBitsForAnyNumberOfThreads) {
