@@ -25,6 +25,8 @@ void conv3d_forward(View<bfloat16> y, View<const bfloat16> x, const float* weigh
   switch (choose_conv3d_algorithm(params, y, x, limits)) {
     case Conv3dAlgorithm::halo_tile:
       return conv3d_forward_halo_tile(y, x, weight, bias, params, limits.multiprocessors, exec);
+    case Conv3dAlgorithm::gemm:
+      return conv3d_forward_gemm(y, x, weight, bias, params, exec);
     case Conv3dAlgorithm::direct:
       return conv3d_forward_direct(y, x, weight, bias, params, exec);
   }
@@ -36,6 +38,8 @@ void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const flo
   switch (choose_conv3d_algorithm(params, dx, dy, limits)) {
     case Conv3dAlgorithm::halo_tile:
       return conv3d_backward_input_halo_tile(dx, dy, weight, params, limits.multiprocessors, exec);
+    case Conv3dAlgorithm::gemm:
+      return conv3d_backward_input_gemm(dx, dy, weight, params, exec);
     case Conv3dAlgorithm::direct:
       return conv3d_backward_input_direct(dx, dy, weight, nullptr, params, exec);
   }
@@ -49,7 +53,7 @@ void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const 
   switch (choose_conv3d_wgrad_algorithm(params, dy, x, cuda_limits())) {
     case Conv3dAlgorithm::halo_tile:
       return conv3d_backward_weight_halo_tile(dweight, dy, x, multiprocessors, exec);
-    case Conv3dAlgorithm::direct:
+    default:
       return conv3d_backward_weight_direct(dweight, dy, x, params, exec);
   }
 }

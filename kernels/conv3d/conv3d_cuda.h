@@ -45,4 +45,13 @@ void conv3d_backward_input_halo_tile(View<bfloat16> dx, View<const bfloat16> dy,
 void conv3d_backward_weight_halo_tile(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
                                       int multiprocessors, const Exec& exec);
 
+/// conv3d_forward as a matrix product on tensor cores where gemm_applies(). The sum over taps and channels is
+/// cut into `pieces`, by default as many as fill a GPU; their number fixes the order of sums.
+void conv3d_forward_gemm(View<bfloat16> y, View<const bfloat16> x, const float* weight, const float* bias,
+                         const Conv3dParams& params, const Exec& exec, int64_t pieces = 0);
+
+/// conv3d_backward_input likewise.
+void conv3d_backward_input_gemm(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
+                                const Conv3dParams& params, const Exec& exec, int64_t pieces = 0);
+
 }  // namespace vg::kernels::cuda

@@ -1,12 +1,10 @@
 #include "kernels/common/bfloat16.h"
 #include "kernels/conv3d/conv3d.h"
 #include "kernels/conv3d/conv3d_algorithm.h"
+#include "kernels/conv3d/conv3d_gemm_tile.h"
 #include "kernels/conv3d/conv3d_halo_tile.h"
-#include "support/buffer.h"
-#include "support/compare.h"
-#include "support/conv_oracle.h"
+#include "support/conv3d_bf16_check.h"
 #include "support/devices.h"
-#include "support/random_data.h"
 #ifdef VOXGRAD_WITH_CUDA
 #include "kernels/conv3d/conv3d_cuda.h"
 #endif
@@ -39,18 +37,26 @@ class Conv3dAlgorithmTest : public ::testing::Test {
 TEST_F(Conv3dAlgorithmTest, TensorCoresTakeMultiplesOf16Channels) {
   for (const int64_t in : {16, 32, 48, 64}) {
     for (const int64_t out : {16, 32, 48, 64}) {
-      EXPECT_EQ(choose(volume(out), volume(in)), Conv3dAlgorithm::halo_tile) << in << "->" << out;
-      EXPECT_EQ(choose(volume(out), volume(in), rtx4090), Conv3dAlgorithm::halo_tile) << in << "->" << out;
+      const auto expected = in == 64 && out == 64 ? Conv3dAlgorithm::gemm : Conv3dAlgorithm::halo_tile;
+      EXPECT_EQ(choose(volume(out), volume(in)), expected) << in << "->" << out;
+      EXPECT_EQ(choose(volume(out), volume(in), rtx4090), expected) << in << "->" << out;
     }
   }
-  for (const int64_t c : {1, 3, 4, 5, 8, 24, 33, 80, 128}) {
+  for (const int64_t c : {80, 128}) {
+    for (const int64_t other : {16, 64, 128}) {
+      EXPECT_EQ(choose(volume(other), volume(c)), Conv3dAlgorithm::gemm) << c << "->" << other;
+      EXPECT_EQ(choose(volume(c), volume(other)), Conv3dAlgorithm::gemm) << other << "->" << c;
+    }
+  }
+  for (const int64_t c : {1, 3, 4, 5, 8, 24, 33}) {
     EXPECT_EQ(choose(volume(16), volume(c)), Conv3dAlgorithm::direct) << c;
     EXPECT_EQ(choose(volume(c), volume(16)), Conv3dAlgorithm::direct) << c;
   }
 }
 
 TEST_F(Conv3dAlgorithmTest, OtherKernelsAreDirect) {
-  for (const Conv3dParams& p : {Conv3dParams{16, 16, 1, 1, 0}, {16, 16, 3, 2, 1}, {16, 16, 3, 1, 0}})
+  EXPECT_EQ(choose(volume(16), volume(16), a100, {16, 16, 1, 1, 0}), Conv3dAlgorithm::gemm);
+  for (const Conv3dParams& p : {Conv3dParams{16, 16, 1, 2, 0}, {16, 16, 3, 2, 1}, {16, 16, 3, 1, 0}})
     EXPECT_EQ(choose(volume(16), volume(16), a100, p), Conv3dAlgorithm::direct);
 }
 
@@ -67,7 +73,16 @@ TEST_F(Conv3dAlgorithmTest, DevicesWithLessAreDirect) {
     EXPECT_EQ(choose(volume(tile.out_channels), volume(tile.in_channels), limits),
               Conv3dAlgorithm::halo_tile);
     --limits.shared_bytes;
-    EXPECT_EQ(choose(volume(tile.out_channels), volume(tile.in_channels), limits), Conv3dAlgorithm::direct);
+    EXPECT_NE(choose(volume(tile.out_channels), volume(tile.in_channels), limits),
+              Conv3dAlgorithm::halo_tile);
+  }
+  for (const int kernel_size : {1, 3}) {
+    const Conv3dParams p{128, 128, kernel_size, 1, kernel_size / 2};
+    CudaLimits limits{80, GemmTile{kernel_size, 64}.shared_bytes(), 108};
+    EXPECT_EQ(choose(volume(128), volume(128), limits, p), Conv3dAlgorithm::gemm);
+    --limits.shared_bytes;
+    EXPECT_EQ(choose(volume(128), volume(128), limits, p), Conv3dAlgorithm::direct);
+    EXPECT_EQ(choose(volume(128), volume(128), turing, p), Conv3dAlgorithm::direct);
   }
 }
 
@@ -172,142 +187,40 @@ TEST_P(Conv3dBfloat16Test, WrongArgumentsAreErrors) {
   EXPECT_THROW(conv3d_backward_weight(weight.data(), x, x, {3, 5, 3, 1, 1}, exec()), std::invalid_argument);
 }
 
-struct Case {
-  Conv3dParams params;
-  int64_t n, d, h, w;
-};
+using Case = Conv3dCase;
+using Check = Conv3dBfloat16Check;
 
-std::vector<bfloat16> to_bfloat16(const std::vector<float>& values) {
-  std::vector<bfloat16> result;
-  for (const float v : values) result.push_back(kernels::to_bfloat16(v));
-  return result;
+// On tensor cores, cut as for a GPU of one multiprocessor: in long marches.
+void run_in_long_marches(const Case& c, const Exec& exec) {
+  Check(c, exec, true)
+      .run(
+          {}, {},
+          [&](View<bfloat16> y, View<const bfloat16> x, const float* weight, const float* bias) {
+            cuda::conv3d_forward_halo_tile(y, x, weight, bias, c.params, 1, exec);
+          },
+          [&](View<bfloat16> dx, View<const bfloat16> dy, const float* weight) {
+            cuda::conv3d_backward_input_halo_tile(dx, dy, weight, c.params, 1, exec);
+          },
+          [&](float* dweight, View<const bfloat16> dy, View<const bfloat16> x) {
+            cuda::conv3d_backward_weight_halo_tile(dweight, dy, x, 1, exec);
+          });
 }
-std::vector<float> to_float(const std::vector<bfloat16>& values) {
-  std::vector<float> result;
-  for (const bfloat16 v : values) result.push_back(kernels::to_float(v));
-  return result;
+
+// Through the last resort.
+void run_direct(const Case& c, const Exec& exec, bool exact) {
+  Check(c, exec, exact)
+      .run(
+          {}, {},
+          [&](View<bfloat16> y, View<const bfloat16> x, const float* weight, const float* bias) {
+            cuda::conv3d_forward_direct(y, x, weight, bias, c.params, exec);
+          },
+          [&](View<bfloat16> dx, View<const bfloat16> dy, const float* weight) {
+            cuda::conv3d_backward_input_direct(dx, dy, weight, nullptr, c.params, exec);
+          },
+          [&](float* dweight, View<const bfloat16> dy, View<const bfloat16> x) {
+            cuda::conv3d_backward_weight_direct(dweight, dy, x, c.params, exec);
+          });
 }
-std::vector<float> rounded(const std::vector<float>& values) {
-  return to_float(to_bfloat16(values));
-}
-
-// Runs the forward pass with and without bias and the gradients, and compares with the oracle on rounded
-// inputs and weights.
-class Check {
- public:
-  Check(const Case& c, const Exec& exec, bool exact)
-      : case_(c), exec_(exec), exact_(exact), oracle_(c.params, c.n, c.d, c.h, c.w) {
-    x_ = rounded(data(oracle_.x().count(), 1));
-    dy_ = rounded(data(oracle_.y().count(), 2));
-    weight_ = data(oracle_.weights(), 3);
-    bias_ = data(oracle_.y().c, 4);
-    const auto rounded_weight = rounded(weight_);
-    y_ = oracle_.forward(x_, rounded_weight, {});
-    y_with_bias_ = oracle_.forward(x_, rounded_weight, bias_);
-    dx_ = oracle_.backward_input(dy_, rounded_weight);
-    // Accumulates: starts from the weights' own values.
-    dweight_ = oracle_.backward_weight(dy_, x_);
-    for (size_t i = 0; i < dweight_.size(); ++i) dweight_[i] += static_cast<double>(weight_[i]);
-  }
-
-  // Calls forward(y, x, weight, bias), backward_input(dx, dy, weight) and backward_weight(dweight, dy, x).
-  template <class Forward, class BackwardInput, class BackwardWeight>
-  void run(const Placement& x_place, const Placement& y_place, const Forward& forward,
-           const BackwardInput& backward_input, const BackwardWeight& backward_weight) const {
-    const Conv3dParams& p = case_.params;
-    SCOPED_TRACE(::testing::Message()
-                 << '[' << case_.n << ',' << case_.d << ',' << case_.h << ',' << case_.w << "] "
-                 << p.in_channels << "->" << p.out_channels << " kernel " << p.kernel_size << " stride "
-                 << p.stride << " padding " << p.padding << " halo " << x_place.halo << ' ' << y_place.halo
-                 << " channels before " << x_place.channels_before << ' ' << y_place.channels_before);
-    const DeviceKind device = exec_.device;
-    const auto &xe = oracle_.x(), &ye = oracle_.y();
-    const Activation<bfloat16> x(device, xe.n, xe.d, xe.h, xe.w, xe.c, to_bfloat16(x_), x_place),
-        dy(device, ye.n, ye.d, ye.h, ye.w, ye.c, to_bfloat16(dy_), y_place);
-    const Activation<bfloat16> y(device, ye.n, ye.d, ye.h, ye.w, ye.c, y_place),
-        dx(device, xe.n, xe.d, xe.h, xe.w, xe.c, x_place);
-    const Buffer<float> weight(device, weight_), bias(device, bias_);
-    forward(y, x, weight.data(), bias.data());
-    EXPECT_TRUE(close(y.get(), y_with_bias_, oracle_.forward_length()));
-    forward(y, x, weight.data(), static_cast<const float*>(nullptr));
-    EXPECT_TRUE(close(y.get(), y_, oracle_.forward_length()));
-    backward_input(dx, dy, weight.data());
-    EXPECT_TRUE(close(dx.get(), dx_, oracle_.backward_input_length()));
-    const Buffer<float> dweight(device, weight_);
-    backward_weight(dweight.data(), dy, x);
-    EXPECT_TRUE(all_close(dweight.get(), dweight_,
-                          exact_ ? 0 : sum_tolerance(oracle_.backward_weight_length()),
-                          exact_ ? 0 : 0x1p-23));
-  }
-
-  void run(const Placement& x_place = {}, const Placement& y_place = {}) const {
-    run(
-        x_place, y_place,
-        [&](View<bfloat16> y, View<const bfloat16> x, const float* weight, const float* bias) {
-          conv3d_forward(y, x, weight, bias, case_.params, exec_);
-        },
-        [&](View<bfloat16> dx, View<const bfloat16> dy, const float* weight) {
-          conv3d_backward_input(dx, dy, weight, case_.params, exec_);
-        },
-        [&](float* dweight, View<const bfloat16> dy, View<const bfloat16> x) {
-          conv3d_backward_weight(dweight, dy, x, case_.params, exec_);
-        });
-  }
-  // On tensor cores, cut as for a GPU of one multiprocessor: in long marches.
-  void run_in_long_marches() const {
-    run(
-        {}, {},
-        [&](View<bfloat16> y, View<const bfloat16> x, const float* weight, const float* bias) {
-          cuda::conv3d_forward_halo_tile(y, x, weight, bias, case_.params, 1, exec_);
-        },
-        [&](View<bfloat16> dx, View<const bfloat16> dy, const float* weight) {
-          cuda::conv3d_backward_input_halo_tile(dx, dy, weight, case_.params, 1, exec_);
-        },
-        [&](float* dweight, View<const bfloat16> dy, View<const bfloat16> x) {
-          cuda::conv3d_backward_weight_halo_tile(dweight, dy, x, 1, exec_);
-        });
-  }
-  // The same through the last resort.
-  void run_direct() const {
-    run(
-        {}, {},
-        [&](View<bfloat16> y, View<const bfloat16> x, const float* weight, const float* bias) {
-          cuda::conv3d_forward_direct(y, x, weight, bias, case_.params, exec_);
-        },
-        [&](View<bfloat16> dx, View<const bfloat16> dy, const float* weight) {
-          cuda::conv3d_backward_input_direct(dx, dy, weight, nullptr, case_.params, exec_);
-        },
-        [&](float* dweight, View<const bfloat16> dy, View<const bfloat16> x) {
-          cuda::conv3d_backward_weight_direct(dweight, dy, x, case_.params, exec_);
-        });
-  }
-
- private:
-  std::vector<float> data(int64_t count, uint32_t seed) const {
-    return exact_ ? integers(count, seed) : uniform(count, seed);
-  }
-  // Sums in float err as elsewhere; tensor cores may also truncate where they align 16 products to the
-  // running sum, about sqrt(length) in magnitude: a unit in the last place for each mma.
-  static double sum_tolerance(int64_t length) {
-    const double l = static_cast<double>(length);
-    return float_tolerance(length + 1) + l / 16 * 0x1p-23 * std::sqrt(l);
-  }
-  // Integers sum exactly in float, so that the result is the sum rounded once. Else the rounding of the
-  // result is half a unit of 8 bits, 2^-8 of its magnitude.
-  ::testing::AssertionResult close(const std::vector<bfloat16>& actual, const std::vector<double>& expected,
-                                   int64_t length) const {
-    if (exact_)
-      return all_close(to_float(actual), rounded(std::vector<float>(expected.begin(), expected.end())), 0);
-    return all_close(to_float(actual), expected, sum_tolerance(length), 0x1p-8);
-  }
-
-  Case case_;
-  Exec exec_;
-  bool exact_;
-  ConvOracle oracle_;
-  std::vector<float> x_, dy_, weight_, bias_;
-  std::vector<double> y_, y_with_bias_, dx_, dweight_;
-};
 
 // Channels that no tile takes and other kernels.
 const Case direct_cases[] = {
@@ -346,9 +259,9 @@ TEST_P(Conv3dBfloat16Test, HaloTileIntegersAreExactOnEveryPlacement) {
 
 // Several times around the ring of planes, in two segments.
 TEST_P(Conv3dBfloat16Test, LongMarchesAreExact) {
-  Check({{16, 16, 3, 1, 1}, 1, 17, 3, 5}, exec(), true).run_in_long_marches();
-  Check({{32, 16, 3, 1, 1}, 2, 5, 5, 3}, exec(), true).run_in_long_marches();
-  Check({{64, 32, 3, 1, 1}, 1, 9, 2, 3}, exec(), true).run_in_long_marches();
+  run_in_long_marches({{16, 16, 3, 1, 1}, 1, 17, 3, 5}, exec());
+  run_in_long_marches({{32, 16, 3, 1, 1}, 2, 5, 5, 3}, exec());
+  run_in_long_marches({{64, 32, 3, 1, 1}, 1, 9, 2, 3}, exec());
 }
 
 TEST_P(Conv3dBfloat16Test, RandomFloatsAreWithinTolerance) {
@@ -358,8 +271,8 @@ TEST_P(Conv3dBfloat16Test, RandomFloatsAreWithinTolerance) {
 
 TEST_P(Conv3dBfloat16Test, LastResortTakesTheSameShapes) {
   for (const Case& c : {halo_cases[0], halo_cases[6]}) {
-    Check(c, exec(), true).run_direct();
-    Check(c, exec(), false).run_direct();
+    run_direct(c, exec(), true);
+    run_direct(c, exec(), false);
   }
 }
 

@@ -1,0 +1,72 @@
+// How the matrix-product kernels (conv3d_gemm_cuda.cu, conv3d_gemm_wgrad_cuda.cu) see a convolution of stride
+// 1 that keeps the extents, and how their blocks lay operands out in shared memory. Host code too, so that it
+// is tested without a GPU.
+//
+// Positions: voxels are numbered along N, D, H, W, and with kernel 3 a column of zeros follows each row: it
+// is the padding behind that row and before the next one. A tap kw is then a shift by kw - 1 positions,
+// across the ends of rows too, and one tile of the input serves all three.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/common/view.h"
+
+namespace vg::kernels {
+
+/// Where chunk `chunk` (8 channels, 16 bytes) of row `row` lies in a tile with rows of 4 or 8 chunks in
+/// shared memory. Swizzled by the row: the same chunk of 8 neighbouring rows, from any first row on, lies in
+/// 8 different groups of 4 banks.
+VG_INLINE constexpr int gemm_offset(int chunks, int row, int chunk) {
+  const int key = chunks == 8 ? row & 7 : row >> 1 & 3;
+  return row * chunks * 16 + ((chunk ^ key) << 4);
+}
+
+/// A block computes `positions` x `columns` outputs: four warps one above the other, so that all share the
+/// weights. 256 x 64 with K steps of 32 channels reads a byte from the second-level cache for 54 products
+/// (128 x 128: 48), and 64 outputs need no other tile. Two blocks fit into a multiprocessor's registers.
+struct GemmTile {
+  int kernel_size;  ///< 1 or 3
+  int columns;      ///< output channels: 32 or 64
+  static constexpr int positions = 256, threads = 128, channels = 32;
+  /// Steps ahead of the products at which copies start, and the ring of weights: a step's place is free again
+  /// one step after it.
+  static constexpr int ahead = 3, weight_ring = 4;
+
+  VG_INLINE constexpr int input_rows() const { return positions + kernel_size - 1; }
+  VG_INLINE constexpr int input_bytes() const { return (input_rows() * channels * 2 + 127) / 128 * 128; }
+  /// With kernel 3 a tile of the input lasts three steps.
+  VG_INLINE constexpr int input_ring() const { return kernel_size == 3 ? 2 : 4; }
+  VG_INLINE constexpr int weight_bytes() const { return columns * channels * 2; }
+  VG_INLINE constexpr int shared_bytes() const {
+    return input_ring() * input_bytes() + weight_ring * weight_bytes();
+  }
+};
+
+/// The output channel of column `column` of fragment `fragment` (of 8 columns): a lane, which holds columns
+/// 2 q and 2 q + 1 of every fragment, then holds 8 neighbouring channels of every 32.
+VG_INLINE constexpr int gemm_channel(int fragment, int column) {
+  return fragment / 4 * 32 + column / 2 * 8 + fragment % 4 * 2 + column % 2;
+}
+
+/// Gradient of the weights: a block takes 64 input and 64 output channels of one (kd, kh), and with three
+/// warps the three kw; stages of 48 positions, a third of which each warp copies. 47 products a byte from the
+/// second-level cache; three blocks fit into a multiprocessor's registers and an A100's shared memory.
+struct GemmWgradTile {
+  static constexpr int channels = 64, positions = 48, warps = 3, threads = 96, ring = 4;
+  static constexpr int stage_bytes = positions * channels * 2;  ///< of x or dy
+  static constexpr int shared_bytes = 2 * ring * stage_bytes;
+};
+
+/// Voxels and padding as positions.
+template <class T>
+constexpr int64_t gemm_positions(const View<T>& v, int kernel_size) {
+  return v.rows() * (v.w + (kernel_size == 3 ? 1 : 0));
+}
+
+/// Pieces into which the `steps` of a sum are cut so that `blocks` of them fill a GPU that holds `resident`
+/// blocks at a time: the number with the least waves * (steps of a piece + start + finish), the fewest of
+/// equals. `start` and `finish` are the costs, in steps, of a block's beginning and, with more than one
+/// piece, of writing and adding partial sums.
+int64_t gemm_pieces(int64_t blocks, int64_t steps, int64_t resident, int64_t start, int64_t finish);
+
+}  // namespace vg::kernels

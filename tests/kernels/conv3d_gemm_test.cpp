@@ -1,0 +1,139 @@
+#include "kernels/conv3d/conv3d_gemm_tile.h"
+
+#include "support/conv3d_bf16_check.h"
+#include "support/devices.h"
+#ifdef VOXGRAD_WITH_CUDA
+#include "kernels/conv3d/conv3d_cuda.h"
+#endif
+
+namespace vg::test {
+namespace {
+
+using namespace vg::kernels;
+
+// --- Layout and cut, without a GPU -------------------------------------------------------------------------
+
+TEST(GemmTileTest, TilesAreFreeOfBankConflicts) {
+  for (const int chunks : {4, 8}) {
+    for (int first = 0; first < 32; ++first) {
+      for (int chunk = 0; chunk < chunks; ++chunk) {
+        unsigned groups = 0;
+        for (int row = first; row < first + 8; ++row)
+          groups |= 1u << gemm_offset(chunks, row, chunk) / 16 % 8;
+        ASSERT_EQ(groups, 0xFFu) << chunks << " chunks, row " << first << " chunk " << chunk;
+      }
+    }
+  }
+}
+
+TEST(GemmTileTest, EveryChunkHasItsPlace) {
+  for (const int chunks : {4, 8}) {
+    std::vector<int> used(static_cast<size_t>(64 * chunks));
+    for (int row = 0; row < 64; ++row) {
+      for (int chunk = 0; chunk < chunks; ++chunk)
+        ++used.at(static_cast<size_t>(gemm_offset(chunks, row, chunk) / 16));
+    }
+    EXPECT_EQ(used, std::vector<int>(used.size(), 1));
+  }
+}
+
+TEST(GemmTileTest, EveryChannelHasItsColumn) {
+  std::vector<int> used(64);
+  for (int fragment = 0; fragment < 8; ++fragment) {
+    for (int column = 0; column < 8; ++column) ++used.at(static_cast<size_t>(gemm_channel(fragment, column)));
+  }
+  EXPECT_EQ(used, std::vector<int>(64, 1));
+}
+
+TEST(GemmTileTest, TwoBlocksFitAMultiprocessor) {
+  for (const int kernel_size : {1, 3}) {
+    for (const int columns : {32, 64})
+      EXPECT_LE(2 * (GemmTile{kernel_size, columns}.shared_bytes() + 1024), 164 * 1024);
+  }
+  EXPECT_LE(3 * (GemmWgradTile::shared_bytes + 1024), 164 * 1024);
+}
+
+TEST(GemmTileTest, PiecesFillTheGpu) {
+  // Enough blocks, or nothing to cut.
+  EXPECT_EQ(gemm_pieces(1024, 72, 256, 1, 5), 1);
+  EXPECT_EQ(gemm_pieces(1, 1, 256, 1, 5), 1);
+  // 256->256 at 7x8x5, batch 8: 44 blocks of 72 steps fill 256 places five times.
+  EXPECT_EQ(gemm_pieces(44, 72, 256, 1, 5), 5);
+  for (const int64_t blocks : {1, 2, 3, 17, 154, 588}) {
+    for (const int64_t steps : {1, 2, 9, 72, 3000}) {
+      const int64_t pieces = gemm_pieces(blocks, steps, 256, 1, 5);
+      EXPECT_GE(pieces, 1);
+      EXPECT_LE(pieces, steps);
+    }
+  }
+}
+
+#ifdef VOXGRAD_WITH_CUDA
+
+using Conv3dGemmTest = DeviceTest;
+INSTANTIATE_TEST_SUITE_P(Devices, Conv3dGemmTest, ::testing::Values(DeviceKind::cuda),
+                         [](const auto& parameter) { return device_name(parameter.param); });
+
+using Case = Conv3dCase;
+
+// Runs the kernels with the sums cut into `pieces` (0: as the choice is).
+void run(const Case& c, const Exec& exec, bool exact, int64_t pieces = 0, const Placement& x_place = {},
+         const Placement& y_place = {}) {
+  SCOPED_TRACE(::testing::Message() << pieces << " pieces");
+  Conv3dBfloat16Check(c, exec, exact)
+      .run(
+          x_place, y_place,
+          [&](View<bfloat16> y, View<const bfloat16> x, const float* weight, const float* bias) {
+            cuda::conv3d_forward_gemm(y, x, weight, bias, c.params, exec, pieces);
+          },
+          [&](View<bfloat16> dx, View<const bfloat16> dy, const float* weight) {
+            cuda::conv3d_backward_input_gemm(dx, dy, weight, c.params, exec, pieces);
+          },
+          [&](float* dweight, View<const bfloat16> dy, View<const bfloat16> x) {
+            conv3d_backward_weight(dweight, dy, x, c.params, exec);
+          });
+}
+
+// Whole tiles and parts of them in channels, one and several blocks of columns, extents around the tiles'
+// edges: 3x17x5 with padding is more than one tile of positions.
+const Case cases[] = {
+    {{64, 64, 3, 1, 1}, 1, 3, 5, 2},  {{16, 80, 3, 1, 1}, 2, 2, 3, 5},  {{80, 16, 3, 1, 1}, 1, 5, 1, 7},
+    {{16, 16, 3, 1, 1}, 1, 3, 17, 5}, {{128, 64, 3, 1, 1}, 1, 1, 2, 3}, {{48, 96, 3, 1, 1}, 1, 7, 2, 1},
+    {{16, 144, 3, 1, 1}, 1, 1, 1, 1}, {{32, 16, 3, 1, 1}, 2, 1, 1, 17},
+};
+const Case pointwise_cases[] = {
+    {{64, 64, 1, 1, 0}, 1, 3, 5, 2},  {{16, 16, 1, 1, 0}, 2, 3, 17, 5}, {{80, 144, 1, 1, 0}, 1, 2, 1, 7},
+    {{256, 16, 1, 1, 0}, 1, 1, 2, 3}, {{16, 96, 1, 1, 0}, 1, 7, 1, 1},
+};
+
+TEST_P(Conv3dGemmTest, IntegersAreExact) {
+  for (const Case& c : cases) run(c, exec(), true);
+  for (const Case& c : pointwise_cases) run(c, exec(), true);
+}
+
+TEST_P(Conv3dGemmTest, PiecesAreExact) {
+  for (const int64_t pieces : {1, 2, 5, 9}) {
+    run({{48, 16, 3, 1, 1}, 1, 2, 3, 3}, exec(), true, pieces);
+    run({{16, 80, 3, 1, 1}, 1, 2, 3, 5}, exec(), true, pieces);
+  }
+  for (const int64_t pieces : {1, 2, 3}) run({{96, 80, 1, 1, 0}, 1, 2, 3, 3}, exec(), true, pieces);
+}
+
+TEST_P(Conv3dGemmTest, EveryPlacementIsExact) {
+  for (const Case& c : {Case{{64, 32, 3, 1, 1}, 2, 2, 3, 3}, Case{{32, 64, 1, 1, 0}, 2, 2, 3, 3}}) {
+    for (const Placement& place : {Placement{1, 0, 0}, Placement{0, 16, 0}, Placement{1, 8, 24}}) {
+      run(c, exec(), true, 1, place, place);
+      run(c, exec(), true, 2, {}, place);
+    }
+  }
+}
+
+TEST_P(Conv3dGemmTest, RandomFloatsAreWithinTolerance) {
+  for (const Case& c : cases) run(c, exec(), false);
+  for (const Case& c : pointwise_cases) run(c, exec(), false);
+}
+
+#endif
+
+}  // namespace
+}  // namespace vg::test
