@@ -2,16 +2,23 @@
 
 #include <omp.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <ctime>
+#include <functional>
 #include <memory>
+#include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <vector>
 
+#include "bench/conv_layers.h"
 #include "bench/harness.h"
-#include "engine/rng.h"
+#include "engine/context.h"
 #include "engine/tensor.h"
+#include "kernels/common/bfloat16.h"
+#include "kernels/common/memory.h"
 #include "kernels/common/simd.h"
 #include "kernels/conv3d/conv3d.h"
 #include "kernels/conv3d/conv3d_method.h"
@@ -21,107 +28,111 @@ namespace vg::bench {
 
 namespace {
 
-// Extents of the input.
-struct Layer {
-  bool transposed;
-  int kernel_size, stride;
-  int64_t in, out, d, h, w;
-
-  int padding() const { return (kernel_size - 1) / 2; }
-  std::string name() const {
-    return std::string(transposed ? "transposed " : "") + "k" + std::to_string(kernel_size) + " s" +
-           std::to_string(stride) + ' ' + std::to_string(in) + "->" + std::to_string(out) + ' ' +
-           std::to_string(d) + 'x' + std::to_string(h) + 'x' + std::to_string(w);
-  }
-};
-
-const Layer layers[] = {
-    {false, 3, 1, 4, 16, 112, 128, 80},  {false, 3, 1, 16, 16, 112, 128, 80},
-    {false, 3, 1, 32, 16, 112, 128, 80}, {false, 3, 1, 32, 32, 56, 64, 40},
-    {false, 3, 1, 64, 32, 56, 64, 40},   {false, 3, 1, 64, 64, 28, 32, 20},
-    {false, 3, 1, 128, 64, 28, 32, 20},  {false, 3, 1, 128, 128, 14, 16, 10},
-    {false, 3, 1, 256, 128, 14, 16, 10}, {false, 3, 1, 256, 256, 7, 8, 5},
-    {false, 3, 2, 16, 32, 112, 128, 80}, {false, 3, 2, 32, 64, 56, 64, 40},
-    {false, 3, 2, 64, 128, 28, 32, 20},  {false, 3, 2, 128, 256, 14, 16, 10},
-    {true, 3, 2, 32, 16, 56, 64, 40},    {true, 3, 2, 64, 32, 28, 32, 20},
-    {true, 3, 2, 128, 64, 14, 16, 10},   {true, 3, 2, 256, 128, 7, 8, 5},
-    {true, 2, 2, 32, 16, 56, 64, 40},    {false, 1, 1, 16, 8, 112, 128, 80},
-    {false, 1, 1, 8, 1, 112, 128, 80},   {false, 1, 1, 16, 4, 112, 128, 80},
-};
-
-// Forward, input gradient and weight gradient of a layer on operands of its own.
+// Forward, input gradient and weight gradient of a layer on operands of its own, of type T. They are filled
+// by copies from the host, so that a profile holds the kernels of the layer alone.
+template <class T>
 class LayerRun {
  public:
-  explicit LayerRun(const Layer& layer)
+  LayerRun(const ConvLayer& layer, Device device)
       : layer_(layer),
+        device_(device),
         convolution_{layer.in, layer.out, layer.kernel_size, layer.stride, layer.padding()},
         transposed_{layer.in, layer.out, layer.kernel_size, layer.stride, layer.padding(), layer.padding()},
         x_(activation(layer.d, layer.h, layer.w, layer.in)),
-        dx_(activation(layer.d, layer.h, layer.w, layer.in)),
         y_(activation(output_extent(layer.d), output_extent(layer.h), output_extent(layer.w), layer.out)),
-        weight_(static_cast<size_t>(layer.in * layer.out * taps()), 0.01f),
-        dweight_(weight_.size(), 0) {
-    Rng rng(1);
-    rng.normal(x_, 0, 1);
-    rng.normal(y_, 0, 1);
+        weight_(Tensor::from_values({layer.in * layer.out * layer.taps()},
+                                    std::vector<float>(weights(), 0.01f), device)),
+        dweight_(Tensor::from_values({layer.in * layer.out * layer.taps()}, std::vector<float>(weights(), 0),
+                                     device)) {
+    fill(x_);
+    fill(y_);
   }
 
-  // Names of the algorithms that run: forward, input gradient, weight gradient.
+  // Names of the algorithms that run on the CPU: forward, input gradient, weight gradient.
   std::array<const char*, 3> algorithms() {
-    if (layer_.transposed) return {"direct", "direct", "direct"};
-    const auto x = x_.view<float>(), y = y_.view<float>();
-    return {kernels::cpu::conv3d_forward_algorithm(y, x, convolution_),
-            kernels::cpu::conv3d_backward_input_algorithm(x, y, convolution_),
-            kernels::cpu::conv3d_backward_weight_algorithm(y, x, convolution_)};
+    if (layer_.transposed || device_ != Device::cpu) return {"", "", ""};
+    if constexpr (std::is_same_v<T, float>) {
+      const auto x = x_.view<float>(), y = y_.view<float>();
+      return {kernels::cpu::conv3d_forward_algorithm(y, x, convolution_),
+              kernels::cpu::conv3d_backward_input_algorithm(x, y, convolution_),
+              kernels::cpu::conv3d_backward_weight_algorithm(y, x, convolution_)};
+    }
+    return {"", "", ""};
   }
   double gflop() const {
-    const View<const float> strided = (layer_.transposed ? x_ : y_).view<const float>();
-    return 2e-9 * static_cast<double>(strided.voxels() * layer_.in * layer_.out * taps());
+    const auto strided = layer_.transposed ? x_.view<const T>() : y_.view<const T>();
+    return 2e-9 * static_cast<double>(strided.voxels() * layer_.in * layer_.out * layer_.taps());
   }
-  void forward() {
-    const auto y = y_.view<float>();
-    const auto x = x_.view<const float>();
-    if (layer_.transposed) {
-      conv_transpose3d_forward(y, x, weight_.data(), nullptr, transposed_, exec_);
-    } else {
-      conv3d_forward(y, x, weight_.data(), nullptr, convolution_, exec_);
-    }
-  }
-  void backward_input() {
-    const auto dx = dx_.view<float>();
-    const auto dy = y_.view<const float>();
-    if (layer_.transposed) {
-      conv_transpose3d_backward_input(dx, dy, weight_.data(), transposed_, exec_);
-    } else {
-      conv3d_backward_input(dx, dy, weight_.data(), convolution_, exec_);
-    }
-  }
-  void backward_weight() {
-    const auto dy = y_.view<const float>(), x = x_.view<const float>();
-    if (layer_.transposed) {
-      conv_transpose3d_backward_weight(dweight_.data(), dy, x, transposed_, exec_);
-    } else {
-      conv3d_backward_weight(dweight_.data(), dy, x, convolution_, exec_);
-    }
+  void run(const std::string& direction) {
+    if (direction == "fprop") forward();
+    if (direction == "dgrad") backward_input();
+    if (direction == "wgrad") backward_weight();
+    Context::get().synchronize(device_);
   }
 
  private:
-  static Tensor activation(int64_t d, int64_t h, int64_t w, int64_t c) {
-    return Tensor::activation(1, d, h, w, c, Device::cpu);
+  // The input gradient overwrites x, the forward pass y: their values do not matter.
+  void forward() {
+    if (layer_.transposed) {
+      if constexpr (std::is_same_v<T, float>) {
+        conv_transpose3d_forward(y_.view<T>(), x_.view<const T>(), weight(), nullptr, transposed_, exec());
+      } else {
+        throw std::runtime_error(layer_.label() + ": transposed convolutions are float");
+      }
+    } else {
+      conv3d_forward(y_.view<T>(), x_.view<const T>(), weight(), nullptr, convolution_, exec());
+    }
   }
-  int64_t taps() const { return int64_t{layer_.kernel_size} * layer_.kernel_size * layer_.kernel_size; }
+  void backward_input() {
+    if (layer_.transposed) {
+      if constexpr (std::is_same_v<T, float>) {
+        conv_transpose3d_backward_input(x_.view<T>(), y_.view<const T>(), weight(), transposed_, exec());
+      } else {
+        throw std::runtime_error(layer_.label() + ": transposed convolutions are float");
+      }
+    } else {
+      conv3d_backward_input(x_.view<T>(), y_.view<const T>(), weight(), convolution_, exec());
+    }
+  }
+  void backward_weight() {
+    if (layer_.transposed) {
+      if constexpr (std::is_same_v<T, float>) {
+        conv_transpose3d_backward_weight(dweight_.data<float>(), y_.view<const T>(), x_.view<const T>(),
+                                         transposed_, exec());
+      } else {
+        throw std::runtime_error(layer_.label() + ": transposed convolutions are float");
+      }
+    } else {
+      conv3d_backward_weight(dweight_.data<float>(), y_.view<const T>(), x_.view<const T>(), convolution_,
+                             exec());
+    }
+  }
+
+  Tensor activation(int64_t d, int64_t h, int64_t w, int64_t c) const {
+    return Tensor::activation(layer_.batch, d, h, w, c, device_, dtype_of<T>());
+  }
+  void fill(const Tensor& tensor) const {
+    const View<T> view = tensor.view<T>();
+    std::vector<T> row(static_cast<size_t>(view.w * view.c));
+    for (size_t i = 0; i < row.size(); ++i)
+      row[i] = kernels::from_float<T>(0.25f * static_cast<float>(i % 7) - 0.75f);
+    for (int64_t i = 0; i < view.n * view.d * view.h; ++i)
+      kernels::copy_memory(view.row(i), device_, row.data(), Device::cpu, row.size() * sizeof(T),
+                           exec().stream);
+  }
+  const float* weight() const { return weight_.data<const float>(); }
+  size_t weights() const { return static_cast<size_t>(layer_.in * layer_.out * layer_.taps()); }
+  kernels::Exec exec() const { return Context::get().exec(device_); }
   int64_t output_extent(int64_t extent) const {
     return layer_.transposed ? kernels::conv_transpose3d_output_extent(extent, transposed_)
                              : kernels::conv3d_output_extent(extent, convolution_);
   }
 
-  Layer layer_;
+  ConvLayer layer_;
+  Device device_;
   kernels::Conv3dParams convolution_;
   kernels::ConvTranspose3dParams transposed_;
-  Tensor x_, dx_, y_;
-  std::vector<float> weight_, dweight_;
-  kernels::Workspace workspace_{kernels::DeviceKind::cpu};
-  kernels::Exec exec_{kernels::DeviceKind::cpu, nullptr, &workspace_};
+  Tensor x_, y_, weight_, dweight_;
 };
 
 double cpu_seconds() {
@@ -131,9 +142,13 @@ double cpu_seconds() {
 }
 
 struct Conv3dBench {
-  std::string filter, method = "auto";
+  std::string filter, layer_name, method = "auto", device = "cpu", dtype = "fp32", direction = "all",
+                                  shapes = VG_BENCH_SHAPES;
   int threads = 0, runs = 10, warmup = 2;
-  bool cpu_time = false;
+  int64_t batch = 1, depth = 0;
+  bool cpu_time = false, once = false;
+
+  bool on_cpu() const { return device == "cpu"; }
 
   double fastest(const std::function<void()>& body) const {
     if (!cpu_time) return measure(body, warmup, runs).fastest;
@@ -147,32 +162,67 @@ struct Conv3dBench {
     return best;
   }
 
-  void run() const {
+  template <class T>
+  void run_layer(const ConvLayer& layer) const {
+    LayerRun<T> layer_run(layer, on_cpu() ? Device::cpu : Device::cuda);
+    const auto algorithms = layer_run.algorithms();
+    const char* const directions[] = {"fprop", "dgrad", "wgrad"};
+    std::printf("%-15s %-32s", layer.name.c_str(), layer.label().c_str());
+    for (size_t i = 0; i < std::size(directions); ++i) {
+      if (!layer.has(directions[i]) || (direction != "all" && direction != directions[i])) {
+        std::printf(" %26s", "-");
+        continue;
+      }
+      if (once) {
+        layer_run.run(directions[i]);
+        std::printf(" %26s", "done");
+        continue;
+      }
+      const double seconds = fastest([&] { layer_run.run(directions[i]); });
+      std::printf(" %10s %8.2f %6.0f", algorithms[i], 1e3 * seconds, layer_run.gflop() / seconds);
+    }
+    std::printf("\n");
+    std::fflush(stdout);
+  }
+
+  void choose_method() const {
     using kernels::cpu::ConvolutionMethod;
     for (const auto candidate :
          {ConvolutionMethod::automatic, ConvolutionMethod::direct, ConvolutionMethod::winograd}) {
       if (method == kernels::cpu::convolution_method_name(candidate))
         kernels::cpu::force_convolution_method(candidate);
     }
-    omp_set_num_threads(cpu_time ? 1 : (threads > 0 ? threads : omp_get_max_threads()));
-    std::printf("%s, %d threads, ", kernels::cpu::isa_name(kernels::cpu::active_isa()),
-                omp_get_max_threads());
-    if (!cpu_time) std::printf("measured FMA peak %.0f GFLOP/s, ", fma_peak_gflops());
-    std::printf("fastest of %d runs in ms and GFLOP/s\n", runs);
-    std::printf("%-32s %26s %26s %26s\n", "input", "forward", "input gradient", "weight gradient");
-    for (const Layer& layer : layers) {
-      if (layer.name().find(filter) == std::string::npos) continue;
-      LayerRun layer_run(layer);
-      const double seconds[] = {fastest([&] { layer_run.forward(); }),
-                                fastest([&] { layer_run.backward_input(); }),
-                                fastest([&] { layer_run.backward_weight(); })};
-      std::printf("%-32s", layer.name().c_str());
-      const auto names = layer_run.algorithms();
-      for (size_t i = 0; i < names.size(); ++i)
-        std::printf(" %10s %8.2f %6.0f", names[i], 1e3 * seconds[i], layer_run.gflop() / seconds[i]);
-      std::printf("\n");
-      std::fflush(stdout);
+  }
+
+  void print_head() const {
+    if (on_cpu()) {
+      omp_set_num_threads(cpu_time ? 1 : (threads > 0 ? threads : omp_get_max_threads()));
+      std::printf("%s, %d threads, ", kernels::cpu::isa_name(kernels::cpu::active_isa()),
+                  omp_get_max_threads());
+      if (!cpu_time && !once) std::printf("measured FMA peak %.0f GFLOP/s, ", fma_peak_gflops());
+    } else {
+      std::printf("CUDA, %s, ", dtype.c_str());
     }
+    std::printf(once ? "one run, not timed\n" : "fastest of %d runs in ms and GFLOP/s\n", runs);
+    std::printf("%-48s %26s %26s %26s\n", "input", "forward", "input gradient", "weight gradient");
+  }
+
+  void run() const {
+    if (on_cpu() && dtype != "fp32") throw std::runtime_error("--dtype " + dtype + ": on CUDA only");
+    if (std::string reason; !on_cpu() && !cuda_available(&reason))
+      throw std::runtime_error("--device cuda: no usable GPU (" + reason + ")");
+    choose_method();
+    std::vector<ConvLayer> chosen;
+    for (ConvLayer layer : read_conv_layers(shapes)) {
+      if (!layer_name.empty() && layer.name != layer_name) continue;
+      if (batch > 0) layer.batch = batch;
+      if (depth > 0) layer.d = std::min(layer.d, depth);
+      if (layer.label().find(filter) != std::string::npos) chosen.push_back(layer);
+    }
+    if (chosen.empty()) throw std::runtime_error("no layer of " + shapes + " has this name");
+    print_head();
+    for (const ConvLayer& layer : chosen)
+      dtype == "bf16" ? run_layer<bfloat16>(layer) : run_layer<float>(layer);
   }
 };
 
@@ -180,10 +230,24 @@ struct Conv3dBench {
 
 void register_conv3d(CLI::App& app) {
   const auto bench = std::make_shared<Conv3dBench>();
-  CLI::App* sub = app.add_subcommand("conv3d", "the convolutions of the seed's network on the CPU");
-  sub->add_option("--filter", bench->filter, "only layers whose name contains this");
+  CLI::App* sub = app.add_subcommand("conv3d", "the convolutions of the seed's network");
+  sub->add_option("--shapes", bench->shapes, "file of layers (bench/shapes)")->capture_default_str();
+  sub->add_option("--layer", bench->layer_name, "only the layer of this name");
+  sub->add_option("--filter", bench->filter, "only layers whose shape contains this, as in '16->16'");
+  sub->add_option("--direction", bench->direction)
+      ->check(CLI::IsMember({"all", "fprop", "dgrad", "wgrad"}))
+      ->capture_default_str();
+  sub->add_option("--device", bench->device)->check(CLI::IsMember({"cpu", "cuda"}))->capture_default_str();
+  sub->add_option("--dtype", bench->dtype)->check(CLI::IsMember({"fp32", "bf16"}))->capture_default_str();
+  sub->add_option("--batch", bench->batch, "0: that of the file")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  sub->add_option("--depth", bench->depth, "planes of input at most; 0: all")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  sub->add_flag("--once", bench->once, "run once and time nothing: for profilers");
   sub->add_option("--method", bench->method,
-                  "of kernels of 3 with stride 1; GFLOP/s stay those of the direct one")
+                  "of kernels of 3 with stride 1 on the CPU; GFLOP/s stay those of the direct one")
       ->check(CLI::IsMember({"auto", "direct", "winograd"}))
       ->capture_default_str();
   sub->add_option("--threads", bench->threads, "0 takes all")->capture_default_str();

@@ -1,0 +1,1 @@
+"""Evidence about CUDA kernels that needs no GPU: see bench/README.md."""
