@@ -2,7 +2,7 @@
 // activation. Partition and order depend on the problem alone; there are no atomics.
 #pragma once
 
-#include "kernels/common/launch.cuh"
+#include "kernels/common/channel_shares.cuh"
 
 namespace vg::kernels::cuda {
 
@@ -54,6 +54,8 @@ struct Moments {
   int count = 0;
 
   __device__ explicit Moments(float first_value) : origin(first_value) {}
+  __device__ Moments(float of, float sum, float sum_of_squares, int values)
+      : origin(of), shifted(sum), shifted_square(sum_of_squares), count(values) {}
   __device__ void add(float value) {
     const float v = value - origin;
     shifted += v;
@@ -117,38 +119,43 @@ void grid_sums(int64_t items, Terms terms, Finish finish, const Exec& exec) {
 
 // --- Sums per channel --------------------------------------------------------------------------------------
 
-/// How a block of `block_threads` threads covers `channels` channels: `width` of them side by side (so that
-/// loads coalesce), `rows` voxels at once.
-struct ChannelTile {
-  int width, rows;
-  int64_t tiles;  ///< blocks side by side that cover all channels
+/// Sums of one thread: of `Width` neighbouring channels, `Results` each.
+template <int Results, int Width>
+struct ChannelSums {
+  double v[Results][Width] = {};
 };
-inline ChannelTile channel_tile(int64_t channels) {
-  const int width = static_cast<int>(std::min<int64_t>(channels, block_threads));
-  return {width, block_threads / width, (channels + width - 1) / width};
-}
 
-template <int Results, class F>
-__global__ void channel_sums_kernel(F sum_share, double* partials, int64_t voxels, int64_t channels,
-                                    int64_t pieces, ChannelTile tile) {
-  __shared__ double shared[block_threads];
-  const int64_t piece = blockIdx.x % pieces, group = blockIdx.x / pieces / tile.tiles;
-  const int column = static_cast<int>(threadIdx.x) % tile.width,
-            row = static_cast<int>(threadIdx.x) / tile.width;
-  const int64_t channel = blockIdx.x / pieces % tile.tiles * tile.width + column;
-  const int64_t span = int64_t{tile.rows} * items_a_thread, first = piece * span,
-                limit = min(voxels, first + span);
-  double sums[Results] = {};
-  if (row < tile.rows && channel < channels && first + row < limit)
-    sum_share(group * voxels + first + row, group * voxels + limit, tile.rows, channel, sums);
+template <int Results, int Width, class F>
+__global__ void __launch_bounds__(block_threads)
+    channel_sums_kernel(F sum_share, double* partials, ShareGrid grid) {
+  __shared__ double shared[Width][block_threads];
+  const int thread = static_cast<int>(threadIdx.x);
+  const Share share = share_of_thread<Width>(grid);
+  ChannelSums<Results, Width> sums;
+  if (share.first < share.limit) sum_share(share, sums);
+#pragma unroll
   for (int r = 0; r < Results; ++r) {
+#pragma unroll
+    for (int i = 0; i < Width; ++i) shared[i][thread] = sums.v[r][i];
+    // Rows are added in pairs, then pairs of pairs.
+    int rows = grid.rows;
+    while (rows > 1) {
+      const int half = (rows + 1) / 2;
+      __syncthreads();
+      if (share.row + half < rows) {
+#pragma unroll
+        for (int i = 0; i < Width; ++i) shared[i][thread] += shared[i][thread + half * grid.columns];
+      }
+      rows = half;
+    }
+    // The first row's threads read and overwrite what they alone wrote last.
+    if (share.row == 0 && share.channel < grid.channels) {
+      const int64_t first = share.group * grid.channels + share.channel;
+#pragma unroll
+      for (int i = 0; i < Width; ++i)
+        partials[((first + i) * Results + r) * grid.pieces + share.piece] = shared[i][thread];
+    }
     __syncthreads();
-    shared[threadIdx.x] = sums[r];
-    __syncthreads();
-    if (row != 0 || channel >= channels) continue;
-    double sum = 0;
-    for (int i = 0; i < tile.rows; ++i) sum += shared[i * tile.width + column];
-    partials[((group * channels + channel) * Results + r) * pieces + piece] = sum;
   }
 }
 
@@ -165,24 +172,24 @@ __global__ void finish_channel_sums_kernel(F finish, const double* partials, int
 }
 
 /// `Results` sums for every channel of every group of voxels: group k is voxels [k * voxels, (k + 1) *
-/// voxels) in [N,D,H,W] order. A thread calls sum_share(first, limit, step, channel, double (&sums)[Results])
-/// once to add its share: voxels first, first + step, ... < limit, at most `items_a_thread` of them (so that
-/// it may sum in float). Then finish(group * channels + channel, const double (&sums)[Results]) is called
-/// once for each; calls of finish run in parallel and must not touch each other's results.
-template <int Results, class Share, class Finish>
-void channel_sums(int64_t groups, int64_t voxels, int64_t channels, Share sum_share, Finish finish,
-                  const Exec& exec) {
+/// voxels) in [N,D,H,W] order. A thread calls sum_share(const Share&, ChannelSums<Results, Width>&) once to
+/// add its share, at most `items_a_thread` voxels (so that it may sum in float). Then finish(group * channels
+/// + channel, const double (&sums)[Results]) is called once for each; calls of finish run in parallel and
+/// must not touch each other's results.
+template <int Results, int Width, class Sum, class Finish>
+void channel_sums(int64_t groups, int64_t voxels, int64_t channels, const Sum& sum_share,
+                  const Finish& finish, const Exec& exec) {
   WorkspaceScope scope(*exec.workspace);
-  const ChannelTile tile = channel_tile(channels);
-  const int64_t pieces = blocks_for(voxels, tile.rows * items_a_thread);
-  double* const partials = scope.allocate<double>(static_cast<size_t>(groups * channels * pieces * Results));
-  channel_sums_kernel<Results>
-      <<<static_cast<unsigned>(groups * tile.tiles * pieces), block_threads, 0, stream_of(exec)>>>(
-          sum_share, partials, voxels, channels, pieces, tile);
+  // At least eight voxels a thread: the sums of a block cost about as much as two.
+  const ShareGrid grid = share_grid(groups, voxels, channels, Width, 8, items_a_thread);
+  double* const partials =
+      scope.allocate<double>(static_cast<size_t>(groups * channels * int64_t{grid.pieces} * Results));
+  channel_sums_kernel<Results, Width>
+      <<<grid.blocks(), block_threads, 0, stream_of(exec)>>>(sum_share, partials, grid);
   check_launch();
   finish_channel_sums_kernel<Results>
       <<<static_cast<unsigned>(groups * channels), block_threads, 0, stream_of(exec)>>>(finish, partials,
-                                                                                        pieces);
+                                                                                        grid.pieces);
   check_launch();
 }
 

@@ -77,4 +77,9 @@ void conv3d_backward_bias(float* dbias, View<const float> dy, const Exec& exec) 
   reduce_channels(dbias, dy, exec);
 }
 
+void conv3d_backward_bias(float* dbias, View<const bfloat16> dy, const Exec& exec) {
+  check_bias("conv3d_backward_bias", dbias, exec);
+  reduce_channels(dbias, dy, exec);
+}
+
 }  // namespace vg::kernels

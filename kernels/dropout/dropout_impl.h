@@ -5,8 +5,14 @@
 
 namespace vg::kernels {
 
-VG_DECLARE_IMPLEMENTATIONS(void dropout(View<float> y, View<const float> x, const DropoutParams& params,
-                                        const Exec& exec);)
+VG_DECLARE_CPU_IMPLEMENTATIONS(void dropout(View<float> y, View<const float> x, const DropoutParams& params,
+                                            const Exec& exec);)
+
+// T is float or bfloat16.
+namespace cuda {
+template <class T>
+void dropout(View<T> y, View<const T> x, const DropoutParams& params, const Exec& exec);
+}  // namespace cuda
 
 /// The element's fate, on every device.
 struct KeepOrDrop {

@@ -1,5 +1,6 @@
-// Statistics and the sums of backward: two launches each, deterministic (kernels/common/reduce.cuh). The
-// passes that write activations: one thread an element.
+// Statistics and the sums of backward: two launches each, deterministic (kernels/common/reduce.cuh). A thread
+// takes 16 bytes of neighbouring channels of several voxels and loads the channels' parameters once
+// (kernels/common/channel_shares.cuh). Groups of the launches are batch norm's one or instance norm's N.
 #include "kernels/activation/activation.cuh"
 #include "kernels/common/reduce.cuh"
 #include "kernels/norm3d/norm3d_impl.h"
@@ -13,44 +14,65 @@ struct Parameters {
   const float *mean, *variance, *gamma, *beta;
   DeviceActivation activation;
   float eps;
-  bool per_instance;
-  int64_t voxels_per_instance;
+};
 
-  // Index of the statistics of `channel` of voxel `voxel` among `channels`.
-  __device__ int64_t group(int64_t voxel, int64_t channel, int64_t channels) const {
-    return per_instance ? voxel / voxels_per_instance * channels + channel : channel;
+Parameters parameters_of(const float* mean, const float* variance, const float* gamma, const float* beta,
+                         const float* slope, const Norm3dParams& params) {
+  return {mean, variance, gamma, beta, device_activation(params.activation, slope), params.eps};
+}
+
+// The map of `Width` neighbouring channels of a group: before the activation, (x - mean) * scale + shift.
+template <int Width>
+struct ChannelNorm {
+  Lanes<Width> mean, inverse, scale, shift;
+  PiecewiseLinear<Width> activation;
+
+  __device__ __forceinline__ ChannelNorm(const Parameters& p, const Share& share, int64_t channels)
+      : mean(Lanes<Width>::parameters(p.mean + share.group * channels + share.channel)),
+        inverse(Lanes<Width>::parameters(p.variance + share.group * channels + share.channel)),
+        shift(Lanes<Width>::all(0)),
+        activation(p.activation, share.channel) {
+#pragma unroll
+    for (int k = 0; k < Width; ++k) inverse[k] = 1 / sqrtf(inverse[k] + p.eps);
+    scale = inverse;
+    if (p.gamma == nullptr) return;
+    const Lanes<Width> gamma = Lanes<Width>::parameters(p.gamma + share.channel);
+    shift = Lanes<Width>::parameters(p.beta + share.channel);
+#pragma unroll
+    for (int k = 0; k < Width; ++k) scale[k] *= gamma[k];
   }
-  __device__ float inverse_deviation(int64_t group) const { return 1 / sqrtf(variance[group] + eps); }
-  __device__ float scale(int64_t group, int64_t channel) const {
-    return gamma == nullptr ? inverse_deviation(group) : inverse_deviation(group) * gamma[channel];
-  }
-  // Before the activation.
-  __device__ float normalised(float x, int64_t group, int64_t channel) const {
-    return fmaf(x - mean[group], scale(group, channel), beta == nullptr ? 0.0f : beta[channel]);
+  // Before the activation, of x - mean.
+  __device__ __forceinline__ float normalised(float centred, int k) const {
+    return fmaf(centred, scale[k], shift[k]);
   }
 };
 
-Parameters parameters_of(const View<const float>& x, const float* mean, const float* variance,
-                         const float* gamma, const float* beta, const float* slope,
-                         const Norm3dParams& params) {
-  return {mean,
-          variance,
-          gamma,
-          beta,
-          device_activation(params.activation, slope),
-          params.eps,
-          params.per_instance,
-          x.d * x.h * x.w};
-}
-
+// Sums of x and x^2, see Moments.
+template <int Width, class T>
 struct MomentsShare {
-  View<const float> x;
-  __device__ void operator()(int64_t first, int64_t limit, int64_t step, int64_t channel,
-                             double (&sums)[2]) const {
-    Moments moments(voxel(x, first)[channel]);
-    for (int64_t i = first; i < limit; i += step) moments.add(voxel(x, i)[channel]);
-    sums[0] += moments.sum();
-    sums[1] += moments.square();
+  View<const T> x;
+  VoxelIndex index;
+  __device__ void operator()(const Share& share, ChannelSums<2, Width>& sums) const {
+    const Lanes<Width> origin = Lanes<Width>::load_constant(index(share.first).in(x) + share.channel);
+    Lanes<Width> sum = Lanes<Width>::all(0), square = sum;
+    int count = 0;
+#pragma unroll 4
+    for (int64_t i = share.first; i < share.limit; i += share.step) {
+      const Lanes<Width> v = Lanes<Width>::load_constant(index(i).in(x) + share.channel);
+#pragma unroll
+      for (int k = 0; k < Width; ++k) {
+        const float shifted = v[k] - origin[k];
+        sum[k] += shifted;
+        square[k] = fmaf(shifted, shifted, square[k]);
+      }
+      ++count;
+    }
+#pragma unroll
+    for (int k = 0; k < Width; ++k) {
+      const Moments moments(origin[k], sum[k], square[k], count);
+      sums.v[0][k] = moments.sum();
+      sums.v[1][k] = moments.square();
+    }
   }
 };
 
@@ -62,85 +84,151 @@ struct FinishMoments {
   }
 };
 
-__global__ void apply_kernel(View<float> y, View<const float> x, Parameters p) {
-  const int64_t i = thread_index();
-  if (i >= x.elements()) return;
-  const int64_t channel = i % x.c, group = p.group(i / x.c, channel, x.c);
-  *element(y, i) = p.activation.value(p.normalised(*element(x, i), group, channel), channel);
-}
-
-// Sums per channel of dv = dy * act', of dv * xhat, and of dy * min(v, 0), which is the slope's gradient.
-constexpr int backward_sums = 3;
-
-struct GradientShare {
-  View<const float> dy, x;
-  Parameters p;
-  __device__ void operator()(int64_t first, int64_t limit, int64_t step, int64_t channel,
-                             double (&sums)[backward_sums]) const {
-    const int64_t group = p.group(first, channel, x.c);
-    const float mean = p.mean[group], inverse = p.inverse_deviation(group);
-    float sum = 0, product = 0, slope = 0;
-    for (int64_t i = first; i < limit; i += step) {
-      const float value = voxel(x, i)[channel], gradient = voxel(dy, i)[channel],
-                  v = p.normalised(value, group, channel);
-      const float dv = p.activation.gradient(gradient, v, channel);
-      sum += dv;
-      product = fmaf(dv, (value - mean) * inverse, product);
-      if (v <= 0) slope = fmaf(gradient, v, slope);
+// Pieces are "voxels" here.
+struct PieceShare {
+  const float2* partials;
+  int64_t channels;
+  __device__ void operator()(const Share& share, ChannelSums<2, 1>& sums) const {
+    for (int64_t piece = share.first; piece < share.limit; piece += share.step) {
+      const float2 of_piece = partials[piece * channels + share.channel];
+      sums.v[0][0] += of_piece.x;
+      sums.v[1][0] += of_piece.y;
     }
-    sums[0] += sum;
-    sums[1] += product;
-    sums[2] += slope;
   }
 };
 
-struct StoreSums {
-  double* sums;  // [groups][backward_sums]
-  __device__ void operator()(int64_t group, const double (&values)[backward_sums]) const {
-    for (int r = 0; r < backward_sums; ++r) sums[group * backward_sums + r] = values[r];
+template <int Width, class T>
+struct ApplyShare {
+  View<T> y;
+  View<const T> x;
+  VoxelIndex index;
+  Parameters parameters;
+  __device__ void operator()(const Share& share) const {
+    const ChannelNorm<Width> norm(parameters, share, x.c);
+    for (int64_t i = share.first; i < share.limit; i += share.step) {
+      const VoxelPlace place = index(i);
+      Lanes<Width> v = Lanes<Width>::load(place.in(x) + share.channel);
+#pragma unroll
+      for (int k = 0; k < Width; ++k)
+        v[k] = norm.activation.value(norm.normalised(v[k] - norm.mean[k], k), k);
+      v.store(place.in(y) + share.channel);
+    }
   }
 };
 
-// One thread a channel; adds what the instances gave.
-__global__ void add_parameter_gradients_kernel(float* dgamma, float* dbeta, float* dslope, const double* sums,
-                                               int64_t instances, int64_t channels) {
+// Sums per channel of dv = dy * act', of dv * xhat and, if there are three, of dy * min(v, 0), which is the
+// slope's gradient.
+template <int Results, int Width, class T>
+struct GradientShare {
+  View<const T> dy, x;
+  VoxelIndex index;
+  Parameters parameters;
+  __device__ void operator()(const Share& share, ChannelSums<Results, Width>& sums) const {
+    const ChannelNorm<Width> norm(parameters, share, x.c);
+    Lanes<Width> sum = Lanes<Width>::all(0), product = sum, slope = sum;
+#pragma unroll 2
+    for (int64_t i = share.first; i < share.limit; i += share.step) {
+      const VoxelPlace place = index(i);
+      const Lanes<Width> value = Lanes<Width>::load_constant(place.in(x) + share.channel),
+                         gradient = Lanes<Width>::load_constant(place.in(dy) + share.channel);
+#pragma unroll
+      for (int k = 0; k < Width; ++k) {
+        const float centred = value[k] - norm.mean[k], v = norm.normalised(centred, k),
+                    dv = norm.activation.gradient(gradient[k], v, k);
+        sum[k] += dv;
+        product[k] = fmaf(dv, centred, product[k]);
+        if (Results > 2 && v <= 0) slope[k] = fmaf(gradient[k], v, slope[k]);
+      }
+    }
+#pragma unroll
+    for (int k = 0; k < Width; ++k) {
+      sums.v[0][k] = sum[k];
+      sums.v[1][k] = double{product[k]} * norm.inverse[k];
+      if constexpr (Results > 2) sums.v[2][k] = slope[k];
+    }
+  }
+};
+
+// Where the sums of backward go.
+struct GradientSums {
+  float *dgamma, *dbeta, *dslope;  // [channels]; null if there are none
+  // For dx, [groups * channels]: mean(dv), and mean(dv * xhat) / deviation.
+  float *mean_dv, *mean_product;
+  double* sums;    // [groups * channels][2] where instances are to be added, else null
+  double* slopes;  // [groups * channels] where the slopes are to be added, else null
+  const float* variance;
+  float eps;
+  double count;
+
+  __device__ void add(int64_t channel, double sum, double product) const {
+    if (dbeta == nullptr) return;
+    dbeta[channel] += static_cast<float>(sum);
+    dgamma[channel] += static_cast<float>(product);
+  }
+  template <int Results>
+  __device__ void operator()(int64_t group, const double (&values)[Results]) const {
+    const float inverse = 1 / sqrtf(variance[group] + eps);
+    mean_dv[group] = static_cast<float>(values[0] / count);
+    mean_product[group] = static_cast<float>(values[1] / count * inverse);
+    if (sums == nullptr) {  // then a group is a channel
+      add(group, values[0], values[1]);
+    } else {
+      sums[2 * group] = values[0], sums[2 * group + 1] = values[1];
+    }
+    if constexpr (Results > 2) {
+      if (slopes != nullptr) {
+        slopes[group] = values[2];
+      } else {
+        dslope[group] += static_cast<float>(values[2]);
+      }
+    }
+  }
+};
+
+// One thread a channel; adds what the instances gave. The slopes likewise if `of_channels`.
+__global__ void add_instances_kernel(GradientSums to, int64_t instances, int64_t channels, bool of_channels) {
   const int64_t channel = thread_index();
   if (channel >= channels) return;
-  double sum[backward_sums] = {};
+  double sum = 0, product = 0, slope = 0;
   for (int64_t n = 0; n < instances; ++n) {
-    for (int r = 0; r < backward_sums; ++r) sum[r] += sums[(n * channels + channel) * backward_sums + r];
+    const int64_t group = n * channels + channel;
+    sum += to.sums[2 * group], product += to.sums[2 * group + 1];
+    if (of_channels) slope += to.slopes[group];
   }
-  if (dbeta != nullptr) {
-    dbeta[channel] += static_cast<float>(sum[0]);
-    dgamma[channel] += static_cast<float>(sum[1]);
-  }
-  if (dslope != nullptr) dslope[channel] += static_cast<float>(sum[2]);
+  to.add(channel, sum, product);
+  if (of_channels) to.dslope[channel] += static_cast<float>(slope);
 }
 
-// One block: the slope that all channels share.
-__global__ void add_shared_slope_gradient_kernel(float* dslope, const double* sums, int64_t groups) {
-  double sum = 0;
-  for (int64_t i = threadIdx.x; i < groups; i += block_threads) sum += sums[i * backward_sums + 2];
-  sum = block_sum(sum);
-  if (threadIdx.x == 0) dslope[0] += static_cast<float>(sum);
-}
-
-// dx = scale * (dv - mean(dv) - xhat * mean(dv * xhat)). `sums` is null where the statistics are constants.
-__global__ void dx_kernel(View<float> dx, View<const float> dy, View<const float> x, Parameters p,
-                          const double* sums, double count) {
-  const int64_t i = thread_index();
-  if (i >= x.elements()) return;
-  const int64_t channel = i % x.c, group = p.group(i / x.c, channel, x.c);
-  const float value = *element(x, i);
-  float dv = p.activation.gradient(*element(dy, i), p.normalised(value, group, channel), channel);
-  if (sums != nullptr) {
-    const float xhat = (value - p.mean[group]) * p.inverse_deviation(group);
-    const float mean_dv = static_cast<float>(sums[group * backward_sums] / count),
-                mean_product = static_cast<float>(sums[group * backward_sums + 1] / count);
-    dv = dv - mean_dv - xhat * mean_product;
+// dx = scale * (dv - mean(dv) - xhat * mean(dv * xhat)). The means are null where the statistics are
+// constants.
+template <int Width, class T>
+struct InputGradientShare {
+  View<T> dx;
+  View<const T> dy, x;
+  VoxelIndex index;
+  Parameters parameters;
+  const float *mean_dv, *mean_product;
+  __device__ void operator()(const Share& share) const {
+    const ChannelNorm<Width> norm(parameters, share, x.c);
+    Lanes<Width> offset = Lanes<Width>::all(0), factor = offset;
+    if (mean_dv != nullptr) {
+      offset = Lanes<Width>::parameters(mean_dv + share.group * x.c + share.channel);
+      factor = Lanes<Width>::parameters(mean_product + share.group * x.c + share.channel);
+    }
+    for (int64_t i = share.first; i < share.limit; i += share.step) {
+      const VoxelPlace place = index(i);
+      const Lanes<Width> value = Lanes<Width>::load(place.in(x) + share.channel);
+      Lanes<Width> g = Lanes<Width>::load(place.in(dy) + share.channel);
+#pragma unroll
+      for (int k = 0; k < Width; ++k) {
+        const float centred = value[k] - norm.mean[k],
+                    dv = norm.activation.gradient(g[k], norm.normalised(centred, k), k);
+        g[k] = norm.scale[k] * fmaf(-centred, factor[k], dv - offset[k]);
+      }
+      g.store(place.in(dx) + share.channel);
+    }
   }
-  *element(dx, i) = p.scale(group, channel) * dv;
-}
+};
 
 __global__ void update_running_kernel(float* running_mean, float* running_variance, const float* mean,
                                       const float* variance, int64_t channels, float unbiased,
@@ -151,43 +239,110 @@ __global__ void update_running_kernel(float* running_mean, float* running_varian
   running_variance[c] += momentum * (variance[c] * unbiased - running_variance[c]);
 }
 
-}  // namespace
-
-void norm3d_statistics(float* mean, float* variance, View<const float> x, const Norm3dParams& params,
-                       const Exec& exec) {
-  const int64_t groups = params.per_instance ? x.n : 1, voxels = x.voxels() / groups;
-  channel_sums<2>(groups, voxels, x.c, MomentsShare{x},
-                  FinishMoments{mean, variance, static_cast<double>(voxels)}, exec);
+template <class T>
+int64_t groups_of(const View<const T>& x, const Norm3dParams& params) {
+  return params.per_instance ? x.n : 1;
 }
 
-void norm3d_apply(View<float> y, View<const float> x, const float* mean, const float* variance,
-                  const float* gamma, const float* beta, const float* slope, const Norm3dParams& params,
-                  const Exec& exec) {
-  apply_kernel<<<blocks_for(x.elements()), block_threads, 0, stream_of(exec)>>>(
-      y, x, parameters_of(x, mean, variance, gamma, beta, slope, params));
-  check_launch();
-}
-
-void norm3d_backward(View<float> dx, float* dgamma, float* dbeta, float* dslope, View<const float> dy,
-                     View<const float> x, const float* mean, const float* variance, const float* gamma,
-                     const float* beta, const float* slope, const Norm3dParams& params, const Exec& exec) {
-  WorkspaceScope scope(*exec.workspace);
-  const Parameters p = parameters_of(x, mean, variance, gamma, beta, slope, params);
-  const int64_t instances = params.per_instance ? x.n : 1, voxels = x.voxels() / instances;
-  double* const sums = scope.allocate<double>(static_cast<size_t>(instances * x.c * backward_sums));
-  channel_sums<backward_sums>(instances, voxels, x.c, GradientShare{dy, x, p}, StoreSums{sums}, exec);
+// The sums of backward: parameter gradients, and the means for dx.
+template <class T>
+void add_parameter_gradients(const GradientSums& to, const View<const T>& dy, const View<const T>& x,
+                             const Parameters& parameters, const Norm3dParams& params, const Exec& exec) {
+  const int64_t groups = groups_of(x, params), voxels = x.voxels() / groups;
   const bool prelu = params.activation.kind == ActivationKind::prelu,
              shared_slope = prelu && params.activation.slope_count == 1;
-  add_parameter_gradients_kernel<<<blocks_for(x.c), block_threads, 0, stream_of(exec)>>>(
-      dgamma, dbeta, prelu && !shared_slope ? dslope : nullptr, sums, instances, x.c);
-  check_launch();
-  if (shared_slope) {
-    add_shared_slope_gradient_kernel<<<1, block_threads, 0, stream_of(exec)>>>(dslope, sums, instances * x.c);
+  with_lanes(
+      [&](auto lanes) {
+        const auto run = [&](auto results) {
+          channel_sums<results.value, lanes.value>(
+              groups, voxels, x.c,
+              GradientShare<results.value, lanes.value, T>{dy, x, VoxelIndex(dy, x), parameters}, to, exec);
+        };
+        if (prelu) return run(std::integral_constant<int, 3>{});
+        run(std::integral_constant<int, 2>{});
+      },
+      dy, x);
+  if (to.sums != nullptr) {
+    add_instances_kernel<<<blocks_for(x.c), block_threads, 0, stream_of(exec)>>>(to, groups, x.c,
+                                                                                 prelu && !shared_slope);
     check_launch();
   }
-  dx_kernel<<<blocks_for(x.elements()), block_threads, 0, stream_of(exec)>>>(
-      dx, dy, x, p, params.fixed_statistics ? nullptr : sums, static_cast<double>(voxels));
-  check_launch();
+  if (shared_slope) {
+    add_shared_slope_kernel<<<1, block_threads, 0, stream_of(exec)>>>(to.dslope, to.slopes, groups * x.c);
+    check_launch();
+  }
+}
+
+}  // namespace
+
+template <class T>
+void norm3d_statistics(float* mean, float* variance, View<const T> x, const Norm3dParams& params,
+                       const Exec& exec) {
+  const int64_t groups = groups_of(x, params), voxels = x.voxels() / groups;
+  with_lanes(
+      [&](auto lanes) {
+        channel_sums<2, lanes.value>(groups, voxels, x.c, MomentsShare<lanes.value, T>{x, VoxelIndex(x)},
+                                     FinishMoments{mean, variance, static_cast<double>(voxels)}, exec);
+      },
+      x);
+}
+
+void norm3d_moments_to_statistics(float* mean, float* variance, const float* partials, int64_t groups,
+                                  int64_t pieces, int64_t channels, int64_t count, const Exec& exec) {
+  channel_sums<2, 1>(groups, pieces, channels,
+                     PieceShare{reinterpret_cast<const float2*>(partials), channels},
+                     FinishMoments{mean, variance, static_cast<double>(count)}, exec);
+}
+
+template <class T>
+void norm3d_apply(View<T> y, View<const T> x, const float* mean, const float* variance, const float* gamma,
+                  const float* beta, const float* slope, const Norm3dParams& params, const Exec& exec) {
+  if (x.elements() == 0) return;
+  const int64_t groups = groups_of(x, params);
+  with_lanes(
+      [&](auto lanes) {
+        for_each_share<lanes.value>(
+            groups, x.voxels() / groups, x.c,
+            ApplyShare<lanes.value, T>{y, x, VoxelIndex(y, x),
+                                       parameters_of(mean, variance, gamma, beta, slope, params)},
+            exec);
+      },
+      y, x);
+}
+
+template <class T>
+void norm3d_backward(View<T> dx, float* dgamma, float* dbeta, float* dslope, View<const T> dy,
+                     View<const T> x, const float* mean, const float* variance, const float* gamma,
+                     const float* beta, const float* slope, const Norm3dParams& params, const Exec& exec) {
+  WorkspaceScope scope(*exec.workspace);
+  const Parameters parameters = parameters_of(mean, variance, gamma, beta, slope, params);
+  const int64_t groups = groups_of(x, params), voxels = x.voxels() / groups;
+  const auto values = static_cast<size_t>(groups * x.c);
+  const bool prelu = params.activation.kind == ActivationKind::prelu;
+  const GradientSums to{
+      .dgamma = dgamma,
+      .dbeta = dbeta,
+      .dslope = prelu ? dslope : nullptr,
+      .mean_dv = scope.allocate<float>(values),
+      .mean_product = scope.allocate<float>(values),
+      .sums = groups > 1 ? scope.allocate<double>(2 * values) : nullptr,
+      .slopes = prelu && (groups > 1 || params.activation.slope_count == 1) ? scope.allocate<double>(values)
+                                                                            : nullptr,
+      .variance = variance,
+      .eps = params.eps,
+      .count = static_cast<double>(voxels),
+  };
+  add_parameter_gradients(to, dy, x, parameters, params, exec);
+  const bool fixed = params.fixed_statistics;
+  with_lanes(
+      [&](auto lanes) {
+        for_each_share<lanes.value>(groups, voxels, x.c,
+                                    InputGradientShare<lanes.value, T>{
+                                        dx, dy, x, VoxelIndex(dx, dy, x), parameters,
+                                        fixed ? nullptr : to.mean_dv, fixed ? nullptr : to.mean_product},
+                                    exec);
+      },
+      dx, dy, x);
 }
 
 void norm3d_update_running(float* running_mean, float* running_variance, const float* mean,
@@ -198,5 +353,16 @@ void norm3d_update_running(float* running_mean, float* running_variance, const f
       running_mean, running_variance, mean, variance, channels, unbiased, momentum);
   check_launch();
 }
+
+#define VG_INSTANTIATE(T)                                                                                    \
+  template void norm3d_statistics(float*, float*, View<const T>, const Norm3dParams&, const Exec&);          \
+  template void norm3d_apply(View<T>, View<const T>, const float*, const float*, const float*, const float*, \
+                             const float*, const Norm3dParams&, const Exec&);                                \
+  template void norm3d_backward(View<T>, float*, float*, float*, View<const T>, View<const T>, const float*, \
+                                const float*, const float*, const float*, const float*, const Norm3dParams&, \
+                                const Exec&);
+VG_INSTANTIATE(float)
+VG_INSTANTIATE(bfloat16)
+#undef VG_INSTANTIATE
 
 }  // namespace vg::kernels::cuda

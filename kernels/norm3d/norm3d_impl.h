@@ -5,7 +5,7 @@
 
 namespace vg::kernels {
 
-VG_DECLARE_IMPLEMENTATIONS(
+VG_DECLARE_CPU_IMPLEMENTATIONS(
     void norm3d_statistics(float* mean, float* variance, View<const float> x, const Norm3dParams& params,
                            const Exec& exec);
     void norm3d_apply(View<float> y, View<const float> x, const float* mean, const float* variance,
@@ -17,5 +17,24 @@ VG_DECLARE_IMPLEMENTATIONS(
     void norm3d_update_running(float* running_mean, float* running_variance, const float* mean,
                                const float* variance, int64_t channels, int64_t count, float momentum,
                                const Exec& exec);)
+
+// T is float or bfloat16.
+namespace cuda {
+template <class T>
+void norm3d_statistics(float* mean, float* variance, View<const T> x, const Norm3dParams& params,
+                       const Exec& exec);
+template <class T>
+void norm3d_apply(View<T> y, View<const T> x, const float* mean, const float* variance, const float* gamma,
+                  const float* beta, const float* slope, const Norm3dParams& params, const Exec& exec);
+template <class T>
+void norm3d_backward(View<T> dx, float* dgamma, float* dbeta, float* dslope, View<const T> dy,
+                     View<const T> x, const float* mean, const float* variance, const float* gamma,
+                     const float* beta, const float* slope, const Norm3dParams& params, const Exec& exec);
+void norm3d_moments_to_statistics(float* mean, float* variance, const float* partials, int64_t groups,
+                                  int64_t pieces, int64_t channels, int64_t count, const Exec& exec);
+void norm3d_update_running(float* running_mean, float* running_variance, const float* mean,
+                           const float* variance, int64_t channels, int64_t count, float momentum,
+                           const Exec& exec);
+}  // namespace cuda
 
 }  // namespace vg::kernels

@@ -8,9 +8,18 @@ void reduce_sum(float* out, View<const float> x, const Exec& exec) {
   VG_DISPATCH(exec, reduce_sum, out, x, exec);
 }
 
+void reduce_sum(float* out, View<const bfloat16> x, const Exec& exec) {
+  VG_DISPATCH_CUDA(exec, reduce_sum, out, x, exec);
+}
+
 void reduce_channels(float* out, View<const float> x, const Exec& exec) {
   if (x.elements() == 0) return;
   VG_DISPATCH(exec, reduce_channels, out, x, exec);
+}
+
+void reduce_channels(float* out, View<const bfloat16> x, const Exec& exec) {
+  if (x.elements() == 0) return;
+  VG_DISPATCH_CUDA(exec, reduce_channels, out, x, exec);
 }
 
 void global_norm(float* out, std::span<const FlatTensor> tensors, const Exec& exec) {
@@ -30,6 +39,10 @@ void clip_scale(float* scale, const float* norm, float max_norm, const Exec& exe
 
 void count_nonfinite(int64_t* count, View<const float> x, const Exec& exec) {
   VG_DISPATCH(exec, count_nonfinite, count, x, exec);
+}
+
+void count_nonfinite(int64_t* count, View<const bfloat16> x, const Exec& exec) {
+  VG_DISPATCH_CUDA(exec, count_nonfinite, count, x, exec);
 }
 
 }  // namespace vg::kernels

@@ -22,10 +22,22 @@ void resample3d_forward(View<float> y, View<const float> x, const Resample3dPara
   VG_DISPATCH(exec, resample3d_forward, y, x, params, exec);
 }
 
+void resample3d_forward(View<bfloat16> y, View<const bfloat16> x, const Resample3dParams& params,
+                        const Exec& exec) {
+  check("resample3d_forward", x, y);
+  VG_DISPATCH_CUDA(exec, resample3d_forward, y, x, params, exec);
+}
+
 void resample3d_backward(View<float> dx, View<const float> dy, const Resample3dParams& params,
                          const Exec& exec) {
   check("resample3d_backward", dx, dy);
   VG_DISPATCH(exec, resample3d_backward, dx, dy, params, exec);
+}
+
+void resample3d_backward(View<bfloat16> dx, View<const bfloat16> dy, const Resample3dParams& params,
+                         const Exec& exec) {
+  check("resample3d_backward", dx, dy);
+  VG_DISPATCH_CUDA(exec, resample3d_backward, dx, dy, params, exec);
 }
 
 }  // namespace vg::kernels

@@ -5,10 +5,18 @@
 
 namespace vg::kernels {
 
-VG_DECLARE_IMPLEMENTATIONS(void resample3d_forward(View<float> y, View<const float> x,
-                                                   const Resample3dParams& params, const Exec& exec);
-                           void resample3d_backward(View<float> dx, View<const float> dy,
-                                                    const Resample3dParams& params, const Exec& exec);)
+VG_DECLARE_CPU_IMPLEMENTATIONS(void resample3d_forward(View<float> y, View<const float> x,
+                                                       const Resample3dParams& params, const Exec& exec);
+                               void resample3d_backward(View<float> dx, View<const float> dy,
+                                                        const Resample3dParams& params, const Exec& exec);)
+
+// T is float or bfloat16.
+namespace cuda {
+template <class T>
+void resample3d_forward(View<T> y, View<const T> x, const Resample3dParams& params, const Exec& exec);
+template <class T>
+void resample3d_backward(View<T> dx, View<const T> dy, const Resample3dParams& params, const Exec& exec);
+}  // namespace cuda
 
 /// Resampling is separable: each axis maps output indices to two neighbouring input indices (one of weight 0
 /// for `nearest`).

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "support/bfloat16_data.h"
 #include "support/buffer.h"
 #include "support/compare.h"
 #include "support/devices.h"
@@ -117,6 +118,118 @@ TEST_P(ElementwiseTest, ShapeMismatchIsAnError) {
   Activation<float> a(device(), 1, 1, 1, 4, 2), b(device(), 1, 1, 1, 4, 3);
   EXPECT_THROW(add(a, a, b, exec()), std::invalid_argument);
   EXPECT_THROW(multiply(a, a, b, exec()), std::invalid_argument);
+}
+
+// --- bfloat16 ----------------------------------------------------------------------------------------------
+
+TEST(ElementwiseBfloat16, CpuRefuses) {
+  Workspace workspace(DeviceKind::cpu);
+  const Exec cpu{DeviceKind::cpu, nullptr, &workspace};
+  const Activation<bfloat16> x(DeviceKind::cpu, 1, 1, 1, 2, 8), y(DeviceKind::cpu, 1, 1, 1, 2, 8, {1, 0, 0});
+  EXPECT_THROW(fill(y, 1.0f, cpu), std::invalid_argument);
+  EXPECT_THROW(zero_halo(View<bfloat16>(y), cpu), std::invalid_argument);
+  EXPECT_THROW(copy(y, x, cpu), std::invalid_argument);
+  EXPECT_THROW(add(y, x, x, cpu), std::invalid_argument);
+  EXPECT_THROW(accumulate(y, x, 1, cpu), std::invalid_argument);
+  EXPECT_THROW(scale(y, x, 1, cpu), std::invalid_argument);
+  EXPECT_THROW(multiply(y, x, x, cpu), std::invalid_argument);
+  EXPECT_THROW(multiply_backward(y, y, x, x, x, cpu), std::invalid_argument);
+}
+
+using ElementwiseBfloat16Test = DeviceTest;
+VG_ON_CUDA(ElementwiseBfloat16Test);
+
+// Results are rounded once: from operands that bfloat16 holds, sum and product are the exact ones rounded.
+TEST_P(ElementwiseBfloat16Test, BinaryOpsOnEveryPlacement) {
+  for (const int64_t c : bfloat16_channels) {
+    for (const Placement& p : bfloat16_placements()) {
+      SCOPED_TRACE(testing::Message()
+                   << c << " channels, halo " << p.halo << ", before " << p.channels_before);
+      const Extents s{2, 3, 1, 5, c};
+      const auto a = rounded(uniform(s.count(), 1)), b = rounded(uniform(s.count(), 2));
+      Activation<bfloat16> va(device(), s.n, s.d, s.h, s.w, s.c, to_bfloat16(a), p),
+          vb(device(), s.n, s.d, s.h, s.w, s.c, to_bfloat16(b)), y(device(), s.n, s.d, s.h, s.w, s.c, p);
+      std::vector<double> sum(a.size()), product(a.size()), accumulated(a.size());
+      for (size_t i = 0; i < a.size(); ++i) {
+        const double u = static_cast<double>(a[i]), v = static_cast<double>(b[i]);
+        sum[i] = u + v, product[i] = u * v, accumulated[i] = u - 0.75 * v;
+      }
+      const auto expect = [&](const std::vector<double>& expected) {
+        EXPECT_TRUE(all_close(to_float(y.get()), expected, 0x1p-24, bfloat16_rounding));
+      };
+      add(y, va, vb, exec());
+      expect(sum);
+      multiply(y, va, vb, exec());
+      expect(product);
+      copy(y, va, exec());
+      EXPECT_EQ(to_float(y.get()), a);
+      accumulate(y, vb, -0.75f, exec());
+      expect(accumulated);
+      scale(y, vb, 2, exec());
+      add(y, y, y, exec());  // in place
+      std::vector<float> four_b = b;
+      for (float& v : four_b) v *= 4;
+      EXPECT_EQ(to_float(y.get()), four_b);
+      fill(y, 1.00390625f, exec());  // halfway, to even
+      EXPECT_EQ(to_float(y.get()), std::vector<float>(a.size(), 1));
+    }
+  }
+}
+
+TEST_P(ElementwiseBfloat16Test, MultiplyBackwardWithAndWithoutBroadcast) {
+  for (const int64_t c : bfloat16_channels) {
+    for (const bool broadcast : {false, true}) {
+      for (const Placement& p : bfloat16_placements()) {
+        const int64_t voxels = 2 * 3 * 7, bc = broadcast ? 1 : c;
+        SCOPED_TRACE(testing::Message() << c << " channels, broadcast " << broadcast << ", halo " << p.halo);
+        const auto a = integers(voxels * c, 1), b = integers(voxels * bc, 2), g = integers(voxels * c, 3, 1);
+        Activation<bfloat16> va(device(), 1, 2, 3, 7, c, to_bfloat16(a), p),
+            vb(device(), 1, 2, 3, 7, bc, to_bfloat16(b)), vg(device(), 1, 2, 3, 7, c, to_bfloat16(g), p),
+            y(device(), 1, 2, 3, 7, c), db(device(), 1, 2, 3, 7, bc);
+        std::vector<float> expected_y(a.size()), expected_da(a.size()), expected_db(b.size(), 0);
+        for (size_t i = 0; i < a.size(); ++i) {
+          const size_t j = broadcast ? i / static_cast<size_t>(c) : i;
+          expected_y[i] = a[i] * b[j];
+          expected_da[i] = g[i] * b[j];
+          expected_db[j] += g[i] * a[i];
+        }
+        multiply(y, va, vb, exec());
+        EXPECT_EQ(to_float(y.get()), expected_y);
+        multiply_backward(vg, db, vg, va, vb, exec());  // in place
+        EXPECT_EQ(to_float(vg.get()), expected_da);
+        EXPECT_EQ(to_float(db.get()), rounded(expected_db));
+      }
+    }
+  }
+}
+
+TEST_P(ElementwiseBfloat16Test, CastsOnEveryPlacement) {
+  for (const int64_t c : bfloat16_channels) {
+    for (const Placement& p : bfloat16_placements()) {
+      const auto x = uniform(2 * 3 * 5 * c, 1);
+      Activation<float> vx(device(), 1, 2, 3, 5, c, x, p), back(device(), 1, 2, 3, 5, c, p);
+      Activation<bfloat16> half(device(), 1, 2, 3, 5, c, p);
+      cast(half, vx, exec());
+      EXPECT_EQ(to_float(half.get()), rounded(x));
+      cast(back, half, exec());
+      EXPECT_EQ(back.get(), rounded(x));
+    }
+  }
+}
+
+TEST_P(ElementwiseBfloat16Test, ZeroHaloTouchesOnlyTheHalo) {
+  for (const int64_t c : {3, 8, 16}) {
+    const int64_t n = 2, d = 2, h = 3, w = 4, row = (w + 2) * c, plane = (h + 2) * row,
+                  sample = (d + 2) * plane;
+    const Buffer<bfloat16> memory(device(), n * sample);
+    const View<bfloat16> y{memory.data() + plane + row + c, n, d, h, w, c, sample, plane, row, c, 1};
+    fill(y, 3.0f, exec());
+    zero_halo(y, exec());
+    int64_t zeros = 0, threes = 0;
+    for (const float v : to_float(memory.get())) zeros += v == 0, threes += v == 3;
+    EXPECT_EQ(threes, n * d * h * w * c);
+    EXPECT_EQ(zeros, memory.count() - threes);
+  }
 }
 
 }  // namespace

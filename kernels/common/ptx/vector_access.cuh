@@ -28,6 +28,21 @@ __device__ __forceinline__ void load_constant_16(uint32_t (&r)[4], const void* p
                : "l"(pointer));
 }
 
+__device__ __forceinline__ void load_constant_8(uint32_t (&r)[2], const void* pointer) {
+  asm volatile("ld.global.nc.v2.b32 {%0,%1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "l"(pointer));
+}
+
+/// From memory that the kernel may also write, but only after this thread has read it. PTX ISA, "ld" from the
+/// state space .global.
+__device__ __forceinline__ void load_global_8(uint32_t (&r)[2], const void* pointer) {
+  asm volatile("ld.global.v2.b32 {%0,%1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "l"(pointer));
+}
+__device__ __forceinline__ void load_global_16(uint32_t (&r)[4], const void* pointer) {
+  asm volatile("ld.global.v4.b32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "l"(pointer));
+}
+
 /// PTX ISA, "st" to the state space .global.
 __device__ __forceinline__ void store_global_8(void* pointer, uint32_t r0, uint32_t r1) {
   asm volatile("st.global.v2.b32 [%0], {%1,%2};" ::"l"(pointer), "r"(r0), "r"(r1) : "memory");
