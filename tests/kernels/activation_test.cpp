@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "support/bfloat16_cases.h"
 #include "support/buffer.h"
 #include "support/compare.h"
 #include "support/devices.h"
@@ -192,6 +193,69 @@ TEST_P(ActivationTest, WrongArgumentsAreErrors) {
   EXPECT_THROW(activation_forward(a, a, slope.data(), prelu, exec()), std::invalid_argument);
   EXPECT_THROW(activation_forward(b, b, nullptr, prelu, exec()), std::invalid_argument);
   EXPECT_THROW(activation_backward(b, nullptr, b, b, slope.data(), prelu, exec()), std::invalid_argument);
+}
+
+// --- bfloat16 ----------------------------------------------------------------------------------------------
+
+TEST(ActivationBfloat16, CpuRefuses) {
+  Workspace workspace(DeviceKind::cpu);
+  const Exec cpu{DeviceKind::cpu, nullptr, &workspace};
+  const Activation<bfloat16> x(DeviceKind::cpu, 1, 1, 1, 2, 8);
+  EXPECT_THROW(activation_forward(x, x, nullptr, {}, cpu), std::invalid_argument);
+  EXPECT_THROW(activation_backward(x, nullptr, x, x, nullptr, {}, cpu), std::invalid_argument);
+}
+
+using ActivationBfloat16Test = DeviceTest;
+VG_ON_CUDA(ActivationBfloat16Test);
+
+TEST_P(ActivationBfloat16Test, ForwardAndBackwardOnEveryPlacement) {
+  size_t turn = 0;
+  for (const int64_t c : bfloat16_channels) {
+    const Extents s{2, 1, 3, 5, c};
+    for (const Placement& p : bfloat16_placements()) {
+      const ActivationKind kind = kinds[turn % 5];
+      const auto counts = slope_counts(kind, c);
+      const int64_t slope_count = counts[turn++ % counts.size()];
+      SCOPED_TRACE(testing::Message() << "kind " << static_cast<int>(kind) << ", channels " << c
+                                      << ", slopes " << slope_count << ", halo " << p.halo);
+      const auto x = rounded<bfloat16>(uniform(s.count(), 1, -4, 4)),
+                 dy = rounded<bfloat16>(uniform(s.count(), 2)), slope = uniform(slope_count, 3),
+                 before = uniform(slope_count, 4);
+      const ActivationParams params{kind, 0.25f, slope_count};
+      const Expected e = oracle(x, dy, slope, c, params, before);
+      Activation<bfloat16> vx(device(), s.n, s.d, s.h, s.w, c, stored<bfloat16>(x), p),
+          y(device(), s.n, s.d, s.h, s.w, c), g(device(), s.n, s.d, s.h, s.w, c, stored<bfloat16>(dy)),
+          dx(device(), s.n, s.d, s.h, s.w, c, p);
+      const Buffer<float> a(device(), slope), da(device(), before), again(device(), before);
+      activation_forward(y, vx, a.data(), params, exec());
+      activation_backward(dx, da.data(), g, vx, a.data(), params, exec());
+      EXPECT_TRUE(all_close(to_floats(y.get()), e.y, 5e-7, storage_error<bfloat16>));
+      EXPECT_TRUE(all_close(to_floats(dx.get()), e.dx, 1e-6, storage_error<bfloat16>));
+      EXPECT_TRUE(all_close(da.get(), e.dslope, float_tolerance(s.count(), 4)));
+      // In place, through other accesses if the placement is odd.
+      activation_backward(g, again.data(), g, vx, a.data(), params, exec());
+      EXPECT_EQ(to_floats(g.get()), to_floats(dx.get()));
+      activation_forward(vx, vx, a.data(), params, exec());
+      EXPECT_EQ(to_floats(vx.get()), to_floats(y.get()));
+    }
+  }
+}
+
+// Several blocks, and several voxels a thread.
+TEST_P(ActivationBfloat16Test, SlopesOfLargeViews) {
+  const int64_t c = 24, voxels = 9000;
+  const auto x = integers(voxels * c, 1), dy = integers(voxels * c, 2);
+  for (const int64_t slope_count : {int64_t{1}, c}) {
+    const ActivationParams params{ActivationKind::prelu, 0, slope_count};
+    const std::vector<float> slope(static_cast<size_t>(slope_count), 0.5f);
+    const Expected e = oracle(x, dy, slope, c, params, slope);
+    const Activation<bfloat16> vx(device(), 1, 1, 1, voxels, c, stored<bfloat16>(x)),
+        g(device(), 1, 1, 1, voxels, c, stored<bfloat16>(dy)), dx(device(), 1, 1, 1, voxels, c);
+    const Buffer<float> a(device(), slope), da(device(), slope);
+    activation_backward(dx, da.data(), g, vx, a.data(), params, exec());
+    EXPECT_TRUE(all_close(to_floats(dx.get()), e.dx, 0));
+    EXPECT_TRUE(all_close(da.get(), e.dslope, 0));
+  }
 }
 
 }  // namespace

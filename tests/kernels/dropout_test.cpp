@@ -1,6 +1,7 @@
 #include "kernels/dropout/dropout.h"
 
 #include "kernels/common/philox.h"
+#include "support/bfloat16_cases.h"
 #include "support/buffer.h"
 #include "support/devices.h"
 #include "support/instruction_sets.h"
@@ -72,6 +73,34 @@ TEST_P(DropoutTest, WrongArgumentsAreErrors) {
   EXPECT_THROW(dropout(a, b, {}, exec()), std::invalid_argument);
   EXPECT_THROW(dropout(a, a, {1.0f, 0, 0}, exec()), std::invalid_argument);
   EXPECT_THROW(dropout(a, a, {-0.5f, 0, 0}, exec()), std::invalid_argument);
+}
+
+TEST(DropoutBfloat16, CpuRefuses) {
+  Workspace workspace(DeviceKind::cpu);
+  const Activation<bfloat16> x(DeviceKind::cpu, 1, 1, 1, 2, 8);
+  EXPECT_THROW(dropout(x, x, {}, {DeviceKind::cpu, nullptr, &workspace}), std::invalid_argument);
+}
+
+using DropoutBfloat16Test = DeviceTest;
+VG_ON_CUDA(DropoutBfloat16Test);
+
+TEST_P(DropoutBfloat16Test, MaskFollowsTheGeneratorOnEveryPlacement) {
+  for (const int64_t c : bfloat16_channels) {
+    const auto x = rounded<bfloat16>(uniform(2 * 2 * 3 * 3 * c, 1));
+    for (const Placement& p : bfloat16_placements()) {
+      for (const float probability : {0.5f, 0.2f}) {
+        std::vector<float> expected(x);
+        for (uint64_t i = 0; i < expected.size(); ++i)
+          expected[i] = philox_uniform(7, 8, i) < probability ? 0 : x[i] * (1 / (1 - probability));
+        Activation<bfloat16> vx(device(), 2, 2, 3, 3, c, stored<bfloat16>(x), p), y(device(), 2, 2, 3, 3, c),
+            z(device(), 2, 2, 3, 3, c, p);
+        dropout(y, vx, {probability, 7, 8}, exec());
+        EXPECT_EQ(to_floats(y.get()), rounded<bfloat16>(expected));
+        dropout(z, vx, {probability, 7, 8}, exec());
+        EXPECT_EQ(to_floats(z.get()), rounded<bfloat16>(expected));
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "support/bfloat16_data.h"
+#include "support/bfloat16_cases.h"
 #include "support/buffer.h"
 #include "support/compare.h"
 #include "support/devices.h"
@@ -146,32 +146,32 @@ TEST_P(ElementwiseBfloat16Test, BinaryOpsOnEveryPlacement) {
       SCOPED_TRACE(testing::Message()
                    << c << " channels, halo " << p.halo << ", before " << p.channels_before);
       const Extents s{2, 3, 1, 5, c};
-      const auto a = rounded(uniform(s.count(), 1)), b = rounded(uniform(s.count(), 2));
-      Activation<bfloat16> va(device(), s.n, s.d, s.h, s.w, s.c, to_bfloat16(a), p),
-          vb(device(), s.n, s.d, s.h, s.w, s.c, to_bfloat16(b)), y(device(), s.n, s.d, s.h, s.w, s.c, p);
+      const auto a = rounded<bfloat16>(uniform(s.count(), 1)), b = rounded<bfloat16>(uniform(s.count(), 2));
+      Activation<bfloat16> va(device(), s.n, s.d, s.h, s.w, s.c, stored<bfloat16>(a), p),
+          vb(device(), s.n, s.d, s.h, s.w, s.c, stored<bfloat16>(b)), y(device(), s.n, s.d, s.h, s.w, s.c, p);
       std::vector<double> sum(a.size()), product(a.size()), accumulated(a.size());
       for (size_t i = 0; i < a.size(); ++i) {
         const double u = static_cast<double>(a[i]), v = static_cast<double>(b[i]);
         sum[i] = u + v, product[i] = u * v, accumulated[i] = u - 0.75 * v;
       }
       const auto expect = [&](const std::vector<double>& expected) {
-        EXPECT_TRUE(all_close(to_float(y.get()), expected, 0x1p-24, bfloat16_rounding));
+        EXPECT_TRUE(all_close(to_floats(y.get()), expected, 0x1p-24, storage_error<bfloat16>));
       };
       add(y, va, vb, exec());
       expect(sum);
       multiply(y, va, vb, exec());
       expect(product);
       copy(y, va, exec());
-      EXPECT_EQ(to_float(y.get()), a);
+      EXPECT_EQ(to_floats(y.get()), a);
       accumulate(y, vb, -0.75f, exec());
       expect(accumulated);
       scale(y, vb, 2, exec());
       add(y, y, y, exec());  // in place
       std::vector<float> four_b = b;
       for (float& v : four_b) v *= 4;
-      EXPECT_EQ(to_float(y.get()), four_b);
+      EXPECT_EQ(to_floats(y.get()), four_b);
       fill(y, 1.00390625f, exec());  // halfway, to even
-      EXPECT_EQ(to_float(y.get()), std::vector<float>(a.size(), 1));
+      EXPECT_EQ(to_floats(y.get()), std::vector<float>(a.size(), 1));
     }
   }
 }
@@ -183,9 +183,10 @@ TEST_P(ElementwiseBfloat16Test, MultiplyBackwardWithAndWithoutBroadcast) {
         const int64_t voxels = 2 * 3 * 7, bc = broadcast ? 1 : c;
         SCOPED_TRACE(testing::Message() << c << " channels, broadcast " << broadcast << ", halo " << p.halo);
         const auto a = integers(voxels * c, 1), b = integers(voxels * bc, 2), g = integers(voxels * c, 3, 1);
-        Activation<bfloat16> va(device(), 1, 2, 3, 7, c, to_bfloat16(a), p),
-            vb(device(), 1, 2, 3, 7, bc, to_bfloat16(b)), vg(device(), 1, 2, 3, 7, c, to_bfloat16(g), p),
-            y(device(), 1, 2, 3, 7, c), db(device(), 1, 2, 3, 7, bc);
+        Activation<bfloat16> va(device(), 1, 2, 3, 7, c, stored<bfloat16>(a), p),
+            vb(device(), 1, 2, 3, 7, bc, stored<bfloat16>(b)),
+            vg(device(), 1, 2, 3, 7, c, stored<bfloat16>(g), p), y(device(), 1, 2, 3, 7, c),
+            db(device(), 1, 2, 3, 7, bc);
         std::vector<float> expected_y(a.size()), expected_da(a.size()), expected_db(b.size(), 0);
         for (size_t i = 0; i < a.size(); ++i) {
           const size_t j = broadcast ? i / static_cast<size_t>(c) : i;
@@ -194,10 +195,10 @@ TEST_P(ElementwiseBfloat16Test, MultiplyBackwardWithAndWithoutBroadcast) {
           expected_db[j] += g[i] * a[i];
         }
         multiply(y, va, vb, exec());
-        EXPECT_EQ(to_float(y.get()), expected_y);
+        EXPECT_EQ(to_floats(y.get()), expected_y);
         multiply_backward(vg, db, vg, va, vb, exec());  // in place
-        EXPECT_EQ(to_float(vg.get()), expected_da);
-        EXPECT_EQ(to_float(db.get()), rounded(expected_db));
+        EXPECT_EQ(to_floats(vg.get()), expected_da);
+        EXPECT_EQ(to_floats(db.get()), rounded<bfloat16>(expected_db));
       }
     }
   }
@@ -210,9 +211,9 @@ TEST_P(ElementwiseBfloat16Test, CastsOnEveryPlacement) {
       Activation<float> vx(device(), 1, 2, 3, 5, c, x, p), back(device(), 1, 2, 3, 5, c, p);
       Activation<bfloat16> half(device(), 1, 2, 3, 5, c, p);
       cast(half, vx, exec());
-      EXPECT_EQ(to_float(half.get()), rounded(x));
+      EXPECT_EQ(to_floats(half.get()), rounded<bfloat16>(x));
       cast(back, half, exec());
-      EXPECT_EQ(back.get(), rounded(x));
+      EXPECT_EQ(back.get(), rounded<bfloat16>(x));
     }
   }
 }
@@ -226,7 +227,7 @@ TEST_P(ElementwiseBfloat16Test, ZeroHaloTouchesOnlyTheHalo) {
     fill(y, 3.0f, exec());
     zero_halo(y, exec());
     int64_t zeros = 0, threes = 0;
-    for (const float v : to_float(memory.get())) zeros += v == 0, threes += v == 3;
+    for (const float v : to_floats(memory.get())) zeros += v == 0, threes += v == 3;
     EXPECT_EQ(threes, n * d * h * w * c);
     EXPECT_EQ(zeros, memory.count() - threes);
   }

@@ -4,6 +4,8 @@
 #include <limits>
 #include <memory>
 
+#include "kernels/conv3d/conv3d.h"
+#include "support/bfloat16_cases.h"
 #include "support/buffer.h"
 #include "support/compare.h"
 #include "support/devices.h"
@@ -176,6 +178,67 @@ TEST(Reduce, EveryInstructionSetAndThreadCount) {
     all.push_back(norm.get()[0]);
     return all;
   });
+}
+
+// --- bfloat16 ----------------------------------------------------------------------------------------------
+
+TEST(ReduceBfloat16, CpuRefuses) {
+  Workspace workspace(DeviceKind::cpu);
+  const Exec cpu{DeviceKind::cpu, nullptr, &workspace};
+  const Activation<bfloat16> x(DeviceKind::cpu, 1, 1, 1, 2, 8);
+  const Buffer<float> out(DeviceKind::cpu, 8);
+  const Buffer<int64_t> count(DeviceKind::cpu, 1);
+  EXPECT_THROW(reduce_sum(out.data(), x, cpu), std::invalid_argument);
+  EXPECT_THROW(reduce_channels(out.data(), x, cpu), std::invalid_argument);
+  EXPECT_THROW(count_nonfinite(count.data(), x, cpu), std::invalid_argument);
+  EXPECT_THROW(conv3d_backward_bias(out.data(), x, cpu), std::invalid_argument);
+}
+
+using ReduceBfloat16Test = DeviceTest;
+VG_ON_CUDA(ReduceBfloat16Test);
+
+TEST_P(ReduceBfloat16Test, IntegersAreExactOnEveryPlacement) {
+  for (const int64_t c : bfloat16_channels) {
+    for (const Placement& p : bfloat16_placements()) {
+      SCOPED_TRACE(testing::Message()
+                   << c << " channels, halo " << p.halo << ", before " << p.channels_before);
+      auto x = integers(2 * 3 * 5 * 7 * c, 1);
+      const auto start = integers(c, 2);
+      const Activation<bfloat16> view(device(), 2, 3, 5, 7, c, stored<bfloat16>(x), p);
+      const Buffer<float> sum(device(), 1), channels(device(), start), bias(device(), start);
+      const Buffer<int64_t> count(device(), 1);
+      reduce_sum(sum.data(), view, exec());
+      reduce_channels(channels.data(), view, exec());
+      conv3d_backward_bias(bias.data(), view, exec());
+      count_nonfinite(count.data(), view, exec());
+      float expected = 0;
+      for (const float v : x) expected += v;
+      EXPECT_EQ(sum.get(), std::vector<float>{expected});
+      EXPECT_TRUE(all_close(channels.get(), channel_oracle(x, c, start), 0));
+      EXPECT_EQ(bias.get(), channels.get());
+      EXPECT_EQ(count.get(), std::vector<int64_t>{0});
+      x[x.size() / 2] = INFINITY, x.back() = NAN;
+      const Activation<bfloat16> bad(device(), 2, 3, 5, 7, c, stored<bfloat16>(x), p);
+      count_nonfinite(count.data(), bad, exec());
+      EXPECT_EQ(count.get(), std::vector<int64_t>{2});
+    }
+  }
+}
+
+// Several blocks, and as many voxels a thread as are summed in float.
+TEST_P(ReduceBfloat16Test, RandomFloatsOfLargeViews) {
+  for (const int64_t c : {1, 3, 16}) {
+    const int64_t voxels = 20000;
+    const auto x = rounded<bfloat16>(uniform(voxels * c, 1)), start = uniform(c, 2);
+    const Activation<bfloat16> view(device(), 1, 1, 1, voxels, c, stored<bfloat16>(x));
+    const Buffer<float> sum(device(), 1), channels(device(), start);
+    reduce_sum(sum.data(), view, exec());
+    reduce_channels(channels.data(), view, exec());
+    double expected = 0;
+    for (const float v : x) expected += static_cast<double>(v);
+    EXPECT_TRUE(all_close(sum.get(), std::vector<double>{expected}, float_tolerance(voxels * c)));
+    EXPECT_TRUE(all_close(channels.get(), channel_oracle(x, c, start), float_tolerance(voxels)));
+  }
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "support/bfloat16_cases.h"
 #include "support/buffer.h"
 #include "support/compare.h"
 #include "support/devices.h"
@@ -188,6 +189,44 @@ TEST(Resample3dThreads, SameBitsForAnyThreadCount) {
     for (const float v : dx.get()) all.push_back(v);
     return all;
   });
+}
+
+// --- bfloat16 ----------------------------------------------------------------------------------------------
+
+TEST(Resample3dBfloat16, CpuRefuses) {
+  Workspace workspace(DeviceKind::cpu);
+  const Exec cpu{DeviceKind::cpu, nullptr, &workspace};
+  const Activation<bfloat16> x(DeviceKind::cpu, 1, 1, 1, 2, 8);
+  EXPECT_THROW(resample3d_forward(x, x, {}, cpu), std::invalid_argument);
+  EXPECT_THROW(resample3d_backward(x, x, {}, cpu), std::invalid_argument);
+}
+
+using Resample3dBfloat16Test = DeviceTest;
+VG_ON_CUDA(Resample3dBfloat16Test);
+
+TEST_P(Resample3dBfloat16Test, ForwardAndBackwardOnEveryPlacement) {
+  size_t turn = 0;
+  for (const int64_t c : bfloat16_channels) {
+    for (Problem s : {Problem{2, c, {2, 3, 2}, {4, 5, 3}}, Problem{1, c, {3, 4, 5}, {2, 3, 1}}}) {
+      for (const Placement& p : bfloat16_placements()) {
+        const Resample3dParams params = modes[turn++ % 3];
+        SCOPED_TRACE(testing::Message()
+                     << c << " channels, halo " << p.halo << ", mode " << static_cast<int>(params.mode));
+        const auto x = rounded<bfloat16>(uniform(s.in_count(), 1)),
+                   dy = rounded<bfloat16>(uniform(s.out_count(), 2));
+        const Activation<bfloat16> vx(device(), s.n, s.in[0], s.in[1], s.in[2], c, stored<bfloat16>(x), p),
+            dx(device(), s.n, s.in[0], s.in[1], s.in[2], c),
+            g(device(), s.n, s.out[0], s.out[1], s.out[2], c, stored<bfloat16>(dy), p),
+            y(device(), s.n, s.out[0], s.out[1], s.out[2], c);
+        resample3d_forward(y, vx, params, exec());
+        EXPECT_TRUE(all_close(to_floats(y.get()), oracle(s, params, x, false), float_tolerance(8),
+                              storage_error<bfloat16>));
+        resample3d_backward(dx, g, params, exec());
+        EXPECT_TRUE(all_close(to_floats(dx.get()), oracle(s, params, dy, true), float_tolerance(64, 8),
+                              storage_error<bfloat16>));
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -1,35 +1,15 @@
-// Vectors of bfloat16 in tests.
+// Which cases tests of bfloat16 kernels take: on CUDA alone, and with accesses of 16 bytes and without.
 #pragma once
 
 #include <gtest/gtest.h>
 
 #include <vector>
 
-#include "kernels/common/bfloat16.h"
 #include "support/buffer.h"
 #include "support/devices.h"
+#include "support/stored.h"
 
 namespace vg::test {
-
-inline std::vector<kernels::bfloat16> to_bfloat16(const std::vector<float>& values) {
-  std::vector<kernels::bfloat16> result;
-  result.reserve(values.size());
-  for (const float v : values) result.push_back(kernels::to_bfloat16(v));
-  return result;
-}
-inline std::vector<float> to_float(const std::vector<kernels::bfloat16>& values) {
-  std::vector<float> result;
-  result.reserve(values.size());
-  for (const kernels::bfloat16 v : values) result.push_back(kernels::to_float(v));
-  return result;
-}
-/// What is left of the values in bfloat16.
-inline std::vector<float> rounded(const std::vector<float>& values) {
-  return to_float(to_bfloat16(values));
-}
-
-/// Rounding to nearest errs by at most half a unit of the 8 bits: 2^-8 of the magnitude.
-inline constexpr double bfloat16_rounding = 0x1p-8;
 
 /// Placements for kernels of 16 bytes an access: those of every op, and channel slices that are aligned.
 inline std::vector<Placement> bfloat16_placements() {
