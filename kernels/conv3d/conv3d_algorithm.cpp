@@ -29,11 +29,32 @@ bool halo_kernels_apply(const Conv3dParams& p, const View<const bfloat16>& out,
   return std::max({out.d, out.h, out.w}) <= longest && aligned(out) && aligned(in);
 }
 
+// What the matrix products need.
+bool gemm_kernels_apply(const Conv3dParams& p, const View<const bfloat16>& out,
+                        const View<const bfloat16>& in, int shared_bytes, const CudaLimits& limits) {
+  if (p.stride != 1 || p.padding != p.kernel_size / 2) return false;
+  if (out.c % 16 != 0 || in.c % 16 != 0 || !aligned(out) || !aligned(in)) return false;
+  if (limits.compute_capability < 80 || limits.shared_bytes < shared_bytes) return false;
+  // The kernels count positions and elements in int, with room for a tile and a plane beyond the ends.
+  const auto fits = [](const View<const bfloat16>& v) {
+    constexpr int64_t most = std::numeric_limits<int>::max() / 2;
+    return gemm_positions(v, 3) + v.d * v.h * (v.w + 1) <= most && v.n * v.stride_n <= most;
+  };
+  return fits(out) && fits(in);
+}
+
 // From 64 to 64 channels on a matrix product makes more of a GPU than a halo tile: its warps have 64 x 64
 // outputs and its blocks waste one position of a row's 20 where tiles of 8 voxels waste 4.
 bool wide_gemm_applies(const Conv3dParams& p, const View<const bfloat16>& out, const View<const bfloat16>& in,
                        const CudaLimits& limits) {
   return std::min(out.c, in.c) >= 64 && gemm_applies(p, out, in, limits);
+}
+
+// Likewise: at 20 voxels a row and fewer, tiles of 16 x 16 voxels waste more than they save by reading voxels
+// less often.
+bool wide_gemm_wgrad_applies(const Conv3dParams& p, const View<const bfloat16>& dy,
+                             const View<const bfloat16>& x, const CudaLimits& limits) {
+  return std::min(dy.c, x.c) >= 64 && gemm_wgrad_applies(p, dy, x, limits);
 }
 
 // The list's last entry: gathers with any parameters, channels and placement.
@@ -50,7 +71,9 @@ struct Candidate {
 
 // Fastest first.
 constexpr Candidate wgrad_candidates[] = {
+    {Conv3dAlgorithm::gemm, wide_gemm_wgrad_applies},
     {Conv3dAlgorithm::halo_tile, halo_wgrad_applies},
+    {Conv3dAlgorithm::gemm, gemm_wgrad_applies},
     {Conv3dAlgorithm::direct, direct_applies},
 };
 constexpr Candidate candidates[] = {
@@ -79,23 +102,18 @@ bool halo_tile_applies(const Conv3dParams& p, const View<const bfloat16>& out, c
 
 bool gemm_applies(const Conv3dParams& p, const View<const bfloat16>& out, const View<const bfloat16>& in,
                   const CudaLimits& limits) {
-  if (p.stride != 1 || p.padding != p.kernel_size / 2) return false;
-  if (out.c % 16 != 0 || in.c % 16 != 0 || !aligned(out) || !aligned(in)) return false;
-  // The widest tile of the kernel size.
-  const GemmTile tile{p.kernel_size, 64};
-  if (limits.compute_capability < 80 || limits.shared_bytes < tile.shared_bytes()) return false;
-  // The kernels count positions and elements in int, with room for a tile and a plane beyond the ends.
-  const auto fits = [](const View<const bfloat16>& v) {
-    constexpr int64_t most = std::numeric_limits<int>::max() / 2;
-    return gemm_positions(v, 3) + v.d * v.h * (v.w + 1) <= most && v.n * v.stride_n <= most;
-  };
-  return fits(out) && fits(in);
+  const GemmTile widest{p.kernel_size, 64};
+  return gemm_kernels_apply(p, out, in, widest.shared_bytes(), limits);
+}
+
+bool gemm_wgrad_applies(const Conv3dParams& p, const View<const bfloat16>& dy, const View<const bfloat16>& x,
+                        const CudaLimits& limits) {
+  return gemm_kernels_apply(p, dy, x, GemmWgradTile::shared_bytes, limits);
 }
 
 bool halo_wgrad_applies(const Conv3dParams& p, const View<const bfloat16>& dy, const View<const bfloat16>& x,
                         const CudaLimits& limits) {
-  // From 64 channels on a block's 16 x 16 of them would read each voxel more often than a matrix product
-  // does.
+  // Beyond, partial sums of so many blocks of 16 x 16 channels would outgrow the activations.
   const auto fits = [](int64_t c) { return c % HaloWgradTile::channels == 0 && c <= 64; };
   return fits(x.c) && fits(dy.c) && halo_kernels_apply(p, dy, x, HaloWgradTile{}.shared_bytes(), limits);
 }

@@ -27,6 +27,9 @@ bool gemm_applies(const Conv3dParams& params, const View<const bfloat16>& out, c
 bool halo_wgrad_applies(const Conv3dParams& params, const View<const bfloat16>& dy,
                         const View<const bfloat16>& x, const CudaLimits& limits);
 
+bool gemm_wgrad_applies(const Conv3dParams& params, const View<const bfloat16>& dy,
+                        const View<const bfloat16>& x, const CudaLimits& limits);
+
 /// The first algorithm of the list that applies; `direct` always does.
 Conv3dAlgorithm choose_conv3d_algorithm(const Conv3dParams& params, const View<const bfloat16>& out,
                                         const View<const bfloat16>& in, const CudaLimits& limits);

@@ -53,7 +53,9 @@ void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const 
   switch (choose_conv3d_wgrad_algorithm(params, dy, x, cuda_limits())) {
     case Conv3dAlgorithm::halo_tile:
       return conv3d_backward_weight_halo_tile(dweight, dy, x, multiprocessors, exec);
-    default:
+    case Conv3dAlgorithm::gemm:
+      return conv3d_backward_weight_gemm(dweight, dy, x, params, exec);
+    case Conv3dAlgorithm::direct:
       return conv3d_backward_weight_direct(dweight, dy, x, params, exec);
   }
 }

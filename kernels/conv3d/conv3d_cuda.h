@@ -27,8 +27,10 @@ template <class T>
 void conv3d_backward_weight_direct(float* dweight, View<const T> dy, View<const T> x,
                                    const Conv3dParams& params, const Exec& exec);
 
-/// out[i] += the sum over pieces of partials[piece * count + i], in double and in order.
-void accumulate_pieces(float* out, const float* partials, int64_t count, int64_t pieces, const Exec& exec);
+/// out[i] += the sum over pieces of partials[piece * count + i], in double and in order. With `taps` the
+/// partial sums of a piece lie tap by tap: those of out[pair * taps + tap] at tap * (count / taps) + pair.
+void accumulate_pieces(float* out, const float* partials, int64_t count, int64_t pieces, const Exec& exec,
+                       int64_t taps = 1);
 
 /// conv3d_forward on tensor cores where halo_tile_applies() (conv3d_algorithm.h). The work is cut for a GPU
 /// of so many multiprocessors (halo_grid()), on which the results do not depend.
@@ -53,5 +55,9 @@ void conv3d_forward_gemm(View<bfloat16> y, View<const bfloat16> x, const float* 
 /// conv3d_backward_input likewise.
 void conv3d_backward_input_gemm(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
                                 const Conv3dParams& params, const Exec& exec, int64_t pieces = 0);
+
+/// conv3d_backward_weight likewise where gemm_wgrad_applies(); the voxels are cut into `pieces`.
+void conv3d_backward_weight_gemm(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
+                                 const Conv3dParams& params, const Exec& exec, int64_t pieces = 0);
 
 }  // namespace vg::kernels::cuda

@@ -48,11 +48,13 @@ VG_INLINE constexpr int gemm_channel(int fragment, int column) {
   return fragment / 4 * 32 + column / 2 * 8 + fragment % 4 * 2 + column % 2;
 }
 
-/// Gradient of the weights: a block takes 64 input and 64 output channels of one (kd, kh), and with three
-/// warps the three kw; stages of 48 positions, a third of which each warp copies. 47 products a byte from the
-/// second-level cache; three blocks fit into a multiprocessor's registers and an A100's shared memory.
+/// Gradient of the weights: a block takes 64 input and 64 output channels of one (kd, kh) and all kw, in
+/// stages of 48 positions. A warp takes 16 input channels: 24 products a step for 7 loads, and 96 sums leave
+/// the registers for three blocks a multiprocessor, which an A100's shared memory holds too. 47 products a
+/// byte from the second-level cache. (Warps of 64 x 64 for one kw would need 4 loads for 16 products, but
+/// three of them a block do not fill a multiprocessor's four parts evenly.)
 struct GemmWgradTile {
-  static constexpr int channels = 64, positions = 48, warps = 3, threads = 96, ring = 4;
+  static constexpr int channels = 64, positions = 48, warps = 4, threads = 128, ring = 4;
   static constexpr int stage_bytes = positions * channels * 2;  ///< of x or dy
   static constexpr int shared_bytes = 2 * ring * stage_bytes;
 };

@@ -91,13 +91,16 @@ TEST_F(Conv3dAlgorithmTest, WeightGradientsChooseLikewise) {
     return choose_conv3d_wgrad_algorithm({in, out, 3, stride, 1}, volume(out), volume(in), limits);
   };
   for (const int64_t in : {16, 32, 48, 64}) {
-    for (const int64_t out : {16, 32, 48, 64})
-      EXPECT_EQ(choose_wgrad(out, in, rtx4090), Conv3dAlgorithm::halo_tile);
+    for (const int64_t out : {16, 32, 48, 64}) {
+      EXPECT_EQ(choose_wgrad(out, in, rtx4090),
+                in == 64 && out == 64 ? Conv3dAlgorithm::gemm : Conv3dAlgorithm::halo_tile);
+    }
   }
+  EXPECT_EQ(choose_wgrad(80, 16, a100), Conv3dAlgorithm::gemm);
+  EXPECT_EQ(choose_wgrad(128, 128, a100), Conv3dAlgorithm::gemm);
   EXPECT_EQ(choose_wgrad(16, 24, a100), Conv3dAlgorithm::direct);
-  EXPECT_EQ(choose_wgrad(80, 16, a100), Conv3dAlgorithm::direct);
   EXPECT_EQ(choose_wgrad(16, 16, turing), Conv3dAlgorithm::direct);
-  EXPECT_EQ(choose_wgrad(16, 16, {80, HaloWgradTile{}.shared_bytes() - 1, 108}), Conv3dAlgorithm::direct);
+  EXPECT_EQ(choose_wgrad(16, 16, {80, HaloWgradTile{}.shared_bytes() - 1, 108}), Conv3dAlgorithm::gemm);
   EXPECT_EQ(choose_wgrad(16, 16, a100, 2), Conv3dAlgorithm::direct);
 }
 

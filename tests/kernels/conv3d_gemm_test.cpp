@@ -90,7 +90,7 @@ void run(const Case& c, const Exec& exec, bool exact, int64_t pieces = 0, const 
             cuda::conv3d_backward_input_gemm(dx, dy, weight, c.params, exec, pieces);
           },
           [&](float* dweight, View<const bfloat16> dy, View<const bfloat16> x) {
-            conv3d_backward_weight(dweight, dy, x, c.params, exec);
+            cuda::conv3d_backward_weight_gemm(dweight, dy, x, c.params, exec, pieces);
           });
 }
 
@@ -117,6 +117,11 @@ TEST_P(Conv3dGemmTest, PiecesAreExact) {
     run({{16, 80, 3, 1, 1}, 1, 2, 3, 5}, exec(), true, pieces);
   }
   for (const int64_t pieces : {1, 2, 3}) run({{96, 80, 1, 1, 0}, 1, 2, 3, 3}, exec(), true, pieces);
+  // Several times around the ring of stages of the weight gradient, which cuts positions.
+  for (const int64_t pieces : {1, 2}) {
+    run({{16, 32, 3, 1, 1}, 1, 3, 17, 5}, exec(), true, pieces);
+    run({{32, 16, 1, 1, 0}, 2, 3, 17, 5}, exec(), true, pieces);
+  }
 }
 
 TEST_P(Conv3dGemmTest, EveryPlacementIsExact) {
