@@ -5,6 +5,7 @@
 
 #include "kernels/conv3d/conv3d_gemm_tile.h"
 #include "kernels/conv3d/conv3d_halo_tile.h"
+#include "kernels/conv3d/conv3d_strided_tile.h"
 
 namespace vg::kernels {
 
@@ -57,6 +58,19 @@ bool wide_gemm_wgrad_applies(const Conv3dParams& p, const View<const bfloat16>& 
   return std::min(dy.c, x.c) >= 64 && gemm_wgrad_applies(p, dy, x, limits);
 }
 
+// What all kernels for stride 2 need.
+bool strided_kernels_apply(const Conv3dParams& p, const View<const bfloat16>& out,
+                           const View<const bfloat16>& in, int shared_bytes, const CudaLimits& limits) {
+  if (p.kernel_size != 3 || p.stride != 2 || p.padding != 1) return false;
+  if (limits.compute_capability < 80 || limits.shared_bytes < shared_bytes) return false;
+  // Counted in int, like channels, with room for a tile of the finer side beyond the edge.
+  constexpr int64_t longest = std::numeric_limits<int>::max() / 4;
+  const auto countable = [](const View<const bfloat16>& v) {
+    return std::max({v.d, v.h, v.w, v.c}) <= longest && v.c >= 16 && v.c % 16 == 0;
+  };
+  return countable(out) && countable(in) && aligned(out) && aligned(in);
+}
+
 // The list's last entry: gathers with any parameters, channels and placement.
 bool direct_applies(const Conv3dParams&, const View<const bfloat16>&, const View<const bfloat16>&,
                     const CudaLimits&) {
@@ -71,15 +85,18 @@ struct Candidate {
 
 // Fastest first.
 constexpr Candidate wgrad_candidates[] = {
-    {Conv3dAlgorithm::gemm, wide_gemm_wgrad_applies},
-    {Conv3dAlgorithm::halo_tile, halo_wgrad_applies},
-    {Conv3dAlgorithm::gemm, gemm_wgrad_applies},
+    {Conv3dAlgorithm::gemm, wide_gemm_wgrad_applies}, {Conv3dAlgorithm::halo_tile, halo_wgrad_applies},
+    {Conv3dAlgorithm::gemm, gemm_wgrad_applies},      {Conv3dAlgorithm::strided, strided_wgrad_applies},
     {Conv3dAlgorithm::direct, direct_applies},
 };
 constexpr Candidate candidates[] = {
-    {Conv3dAlgorithm::gemm, wide_gemm_applies},
-    {Conv3dAlgorithm::halo_tile, halo_tile_applies},
-    {Conv3dAlgorithm::gemm, gemm_applies},
+    {Conv3dAlgorithm::gemm, wide_gemm_applies}, {Conv3dAlgorithm::halo_tile, halo_tile_applies},
+    {Conv3dAlgorithm::gemm, gemm_applies},      {Conv3dAlgorithm::strided, strided_applies},
+    {Conv3dAlgorithm::direct, direct_applies},
+};
+constexpr Candidate backward_input_candidates[] = {
+    {Conv3dAlgorithm::gemm, wide_gemm_applies}, {Conv3dAlgorithm::halo_tile, halo_tile_applies},
+    {Conv3dAlgorithm::gemm, gemm_applies},      {Conv3dAlgorithm::strided, strided_transposed_applies},
     {Conv3dAlgorithm::direct, direct_applies},
 };
 
@@ -118,9 +135,32 @@ bool halo_wgrad_applies(const Conv3dParams& p, const View<const bfloat16>& dy, c
   return fits(x.c) && fits(dy.c) && halo_kernels_apply(p, dy, x, HaloWgradTile{}.shared_bytes(), limits);
 }
 
+bool strided_applies(const Conv3dParams& p, const View<const bfloat16>& out, const View<const bfloat16>& in,
+                     const CudaLimits& limits) {
+  const int tile = strided_forward_tile_index(in.c, out.c);
+  return tile >= 0 && strided_kernels_apply(p, out, in, strided_forward_tiles[tile].shared_bytes(), limits);
+}
+
+bool strided_transposed_applies(const Conv3dParams& p, const View<const bfloat16>& out,
+                                const View<const bfloat16>& in, const CudaLimits& limits) {
+  return strided_kernels_apply(p, out, in, StridedTransposedTile::shared_bytes, limits);
+}
+
+bool strided_wgrad_applies(const Conv3dParams& p, const View<const bfloat16>& dy,
+                           const View<const bfloat16>& x, const CudaLimits& limits) {
+  return strided_kernels_apply(p, dy, x, StridedWgradTile{{}, dy.c % 32 == 0 ? 2 : 1}.shared_bytes(), limits);
+}
+
 Conv3dAlgorithm choose_conv3d_algorithm(const Conv3dParams& params, const View<const bfloat16>& out,
                                         const View<const bfloat16>& in, const CudaLimits& limits) {
   return first_that_applies(candidates, params, out, in, limits);
+}
+
+Conv3dAlgorithm choose_conv3d_backward_input_algorithm(const Conv3dParams& params,
+                                                       const View<const bfloat16>& dx,
+                                                       const View<const bfloat16>& dy,
+                                                       const CudaLimits& limits) {
+  return first_that_applies(backward_input_candidates, params, dx, dy, limits);
 }
 
 Conv3dAlgorithm choose_conv3d_wgrad_algorithm(const Conv3dParams& params, const View<const bfloat16>& dy,

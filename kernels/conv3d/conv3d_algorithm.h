@@ -13,7 +13,7 @@ struct CudaLimits {
   int multiprocessors;
 };
 
-enum class Conv3dAlgorithm { halo_tile, gemm, direct };
+enum class Conv3dAlgorithm { halo_tile, gemm, strided, direct };
 
 /// out and in are y and x, or for the gradient dx and dy.
 bool halo_tile_applies(const Conv3dParams& params, const View<const bfloat16>& out,
@@ -30,9 +30,22 @@ bool halo_wgrad_applies(const Conv3dParams& params, const View<const bfloat16>& 
 bool gemm_wgrad_applies(const Conv3dParams& params, const View<const bfloat16>& dy,
                         const View<const bfloat16>& x, const CudaLimits& limits);
 
+/// Kernel 3 with stride 2: forward (out and in are y and x), the gradient of the input (dx and dy) and that
+/// of the weights.
+bool strided_applies(const Conv3dParams& params, const View<const bfloat16>& out,
+                     const View<const bfloat16>& in, const CudaLimits& limits);
+bool strided_transposed_applies(const Conv3dParams& params, const View<const bfloat16>& out,
+                                const View<const bfloat16>& in, const CudaLimits& limits);
+bool strided_wgrad_applies(const Conv3dParams& params, const View<const bfloat16>& dy,
+                           const View<const bfloat16>& x, const CudaLimits& limits);
+
 /// The first algorithm of the list that applies; `direct` always does.
 Conv3dAlgorithm choose_conv3d_algorithm(const Conv3dParams& params, const View<const bfloat16>& out,
                                         const View<const bfloat16>& in, const CudaLimits& limits);
+Conv3dAlgorithm choose_conv3d_backward_input_algorithm(const Conv3dParams& params,
+                                                       const View<const bfloat16>& dx,
+                                                       const View<const bfloat16>& dy,
+                                                       const CudaLimits& limits);
 Conv3dAlgorithm choose_conv3d_wgrad_algorithm(const Conv3dParams& params, const View<const bfloat16>& dy,
                                               const View<const bfloat16>& x, const CudaLimits& limits);
 

@@ -27,6 +27,8 @@ void conv3d_forward(View<bfloat16> y, View<const bfloat16> x, const float* weigh
       return conv3d_forward_halo_tile(y, x, weight, bias, params, limits.multiprocessors, exec);
     case Conv3dAlgorithm::gemm:
       return conv3d_forward_gemm(y, x, weight, bias, params, exec);
+    case Conv3dAlgorithm::strided:
+      return conv3d_forward_strided(y, x, weight, bias, limits.multiprocessors, exec);
     case Conv3dAlgorithm::direct:
       return conv3d_forward_direct(y, x, weight, bias, params, exec);
   }
@@ -35,11 +37,13 @@ void conv3d_forward(View<bfloat16> y, View<const bfloat16> x, const float* weigh
 void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
                            const Conv3dParams& params, const Exec& exec) {
   const CudaLimits limits = cuda_limits();
-  switch (choose_conv3d_algorithm(params, dx, dy, limits)) {
+  switch (choose_conv3d_backward_input_algorithm(params, dx, dy, limits)) {
     case Conv3dAlgorithm::halo_tile:
       return conv3d_backward_input_halo_tile(dx, dy, weight, params, limits.multiprocessors, exec);
     case Conv3dAlgorithm::gemm:
       return conv3d_backward_input_gemm(dx, dy, weight, params, exec);
+    case Conv3dAlgorithm::strided:
+      return conv3d_backward_input_strided(dx, dy, weight, nullptr, limits.multiprocessors, exec);
     case Conv3dAlgorithm::direct:
       return conv3d_backward_input_direct(dx, dy, weight, nullptr, params, exec);
   }
@@ -55,6 +59,8 @@ void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const 
       return conv3d_backward_weight_halo_tile(dweight, dy, x, multiprocessors, exec);
     case Conv3dAlgorithm::gemm:
       return conv3d_backward_weight_gemm(dweight, dy, x, params, exec);
+    case Conv3dAlgorithm::strided:
+      return conv3d_backward_weight_strided(dweight, dy, x, multiprocessors, exec);
     case Conv3dAlgorithm::direct:
       return conv3d_backward_weight_direct(dweight, dy, x, params, exec);
   }

@@ -14,7 +14,8 @@ void check_axis(const char* function, char axis, int64_t input, int64_t output,
 }
 
 // x and y (or their gradients) and weights against the parameters.
-void check(const char* function, const View<const float>& x, const View<const float>& y, const float* weight,
+template <class X, class Y>
+void check(const char* function, const View<X>& x, const View<Y>& y, const float* weight,
            const ConvTranspose3dParams& p, const Exec& exec) {
   const bool kernel3 = p.kernel_size == 3 && p.padding == 1 && p.output_padding == 1;
   const bool kernel2 = p.kernel_size == 2 && p.padding == 0 && p.output_padding == 0;
@@ -45,6 +46,24 @@ void conv_transpose3d_backward_weight(float* dweight, View<const float> dy, View
                                       const ConvTranspose3dParams& params, const Exec& exec) {
   check("conv_transpose3d_backward_weight", x, dy, dweight, params, exec);
   VG_DISPATCH(exec, conv_transpose3d_backward_weight, dweight, dy, x, params, exec);
+}
+
+void conv_transpose3d_forward(View<bfloat16> y, View<const bfloat16> x, const float* weight,
+                              const float* bias, const ConvTranspose3dParams& params, const Exec& exec) {
+  check("conv_transpose3d_forward", x, y, weight, params, exec);
+  VG_DISPATCH_CUDA(exec, conv_transpose3d_forward, y, x, weight, bias, params, exec);
+}
+
+void conv_transpose3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
+                                     const ConvTranspose3dParams& params, const Exec& exec) {
+  check("conv_transpose3d_backward_input", dx, dy, weight, params, exec);
+  VG_DISPATCH_CUDA(exec, conv_transpose3d_backward_input, dx, dy, weight, params, exec);
+}
+
+void conv_transpose3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
+                                      const ConvTranspose3dParams& params, const Exec& exec) {
+  check("conv_transpose3d_backward_weight", x, dy, dweight, params, exec);
+  VG_DISPATCH_CUDA(exec, conv_transpose3d_backward_weight, dweight, dy, x, params, exec);
 }
 
 }  // namespace vg::kernels

@@ -36,4 +36,15 @@ void conv_transpose3d_backward_input(View<float> dx, View<const float> dy, const
 void conv_transpose3d_backward_weight(float* dweight, View<const float> dy, View<const float> x,
                                       const ConvTranspose3dParams& params, const Exec& exec);
 
+/// The same three for bfloat16 activations, on CUDA only: weights are rounded to bfloat16 (to nearest),
+/// products are summed in float from the float bias on, and sums are rounded to nearest, ties to even;
+/// dweight is float. Kernel 3 with channels that are multiples of 16 and voxels that lie at multiples of 16
+/// bytes runs on tensor cores (conv3d_algorithm.h). Throw std::invalid_argument on the CPU as well.
+void conv_transpose3d_forward(View<bfloat16> y, View<const bfloat16> x, const float* weight,
+                              const float* bias, const ConvTranspose3dParams& params, const Exec& exec);
+void conv_transpose3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
+                                     const ConvTranspose3dParams& params, const Exec& exec);
+void conv_transpose3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
+                                      const ConvTranspose3dParams& params, const Exec& exec);
+
 }  // namespace vg::kernels

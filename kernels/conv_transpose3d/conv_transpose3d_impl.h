@@ -14,4 +14,13 @@ VG_DECLARE_IMPLEMENTATIONS(
     void conv_transpose3d_backward_weight(float* dweight, View<const float> dy, View<const float> x,
                                           const ConvTranspose3dParams& params, const Exec& exec);)
 
+namespace cuda {
+void conv_transpose3d_forward(View<bfloat16> y, View<const bfloat16> x, const float* weight,
+                              const float* bias, const ConvTranspose3dParams& params, const Exec& exec);
+void conv_transpose3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
+                                     const ConvTranspose3dParams& params, const Exec& exec);
+void conv_transpose3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
+                                      const ConvTranspose3dParams& params, const Exec& exec);
+}  // namespace cuda
+
 }  // namespace vg::kernels

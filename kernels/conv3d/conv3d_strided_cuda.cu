@@ -1,0 +1,287 @@
+// Convolution with kernel 3, stride 2 and padding 1 on tensor cores; also the gradient of the transposed
+// convolution with respect to its input. Voxels are the rows of the matrix products, output channels the
+// columns. A block brings planes of 16 channels of its input into shared memory, where even and odd columns
+// lie apart; fine row r of a fragment feeds the coarse rows (r - kh) / 2 whose tap kh it is, so that odd rows
+// are used once and even ones twice.
+#include <utility>
+
+#include "kernels/common/ptx/vector_access.cuh"
+#include "kernels/conv3d/conv3d_cuda.h"
+#include "kernels/conv3d/conv3d_strided.cuh"
+
+namespace vg::kernels::cuda {
+
+namespace {
+
+// A tile's figures as constants.
+template <int Index>
+struct Tile {
+  static constexpr StridedForwardTile shape = strided_forward_tiles[Index];
+  static constexpr int rows = shape.rows, warps_c = shape.warps_c, out_channels = shape.out_channels,
+                       height = StridedTile::height, width = StridedTile::width,
+                       threads = StridedTile::threads, row_bytes = StridedTile::fine_row_bytes,
+                       plane_bytes = StridedTile::fine_plane_bytes, stages = shape.stages(),
+                       weight_bytes = shape.weight_bytes();
+  static constexpr int fragments = shape.fragments();  ///< of 8 output channels, a warp
+  static constexpr bool march = shape.march;
+  static_assert(shape.warps_h * warps_c * 32 == threads && shape.warps_h * 2 * rows == height);
+};
+
+template <class T>
+using Sums = float[T::rows][T::fragments][4];
+
+// sums += the nine taps of one plane of 16 channels. `inputs` are the lane's addresses for ldmatrix in the
+// plane's first row, by kw; `weights` those of its weights of this kd.
+template <class T>
+__device__ __forceinline__ void multiply_plane(Sums<T>& sums, const uint32_t (&inputs)[3], uint32_t plane,
+                                               uint32_t weights) {
+#pragma unroll
+  for (int kw = 0; kw < 3; ++kw) {
+    uint32_t b[3][T::fragments / 2][4];
+#pragma unroll
+    for (int kh = 0; kh < 3; ++kh) {
+#pragma unroll
+      for (int pair = 0; pair < T::fragments / 2; ++pair)
+        ptx::load_shared_16(b[kh][pair], weights + ((kh * 3 + kw) * (T::out_channels / 16) + pair) * 512);
+    }
+#pragma unroll
+    for (int row = 0; row < 2 * T::rows + 1; ++row) {
+      uint32_t a[4];
+      ptx::load_matrix_x4(a, inputs[kw] + plane + row * T::row_bytes);
+#pragma unroll
+      for (int kh = 0; kh < 3; ++kh) {
+        if ((row - kh) % 2 != 0 || row < kh || row - kh >= 2 * T::rows) continue;
+#pragma unroll
+        for (int j = 0; j < T::fragments; ++j)
+          ptx::mma_m16n8k16(sums[(row - kh) / 2][j], a, b[kh][j / 2][j % 2 * 2], b[kh][j / 2][j % 2 * 2 + 1]);
+      }
+    }
+  }
+}
+
+// The sums start at the bias of the lane's channels, or at zero.
+template <class T>
+__device__ __forceinline__ void start_sums(Sums<T>& sums, const float* bias) {
+#pragma unroll
+  for (int j = 0; j < T::fragments; ++j) {
+    const float even = bias != nullptr ? bias[2 * j] : 0.0f, odd = bias != nullptr ? bias[2 * j + 1] : 0.0f;
+#pragma unroll
+    for (int row = 0; row < T::rows; ++row) {
+      sums[row][j][0] = sums[row][j][2] = even;
+      sums[row][j][1] = sums[row][j][3] = odd;
+    }
+  }
+}
+
+// Stores the lane's channels of the voxels (h + row, w) and, from the fragments' lower halves, (h + T::rows +
+// row, w) that lie inside. Four lanes store a voxel's channels: whole sectors of 32 bytes.
+template <class T>
+__device__ __forceinline__ void store_tile(const View<bfloat16>& out, const Sums<T>& sums, int64_t n, int d,
+                                           int h, int w, int64_t channel) {
+  if (w >= out.w) return;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+#pragma unroll
+    for (int row = 0; row < T::rows; ++row) {
+      const int of_row = h + half * T::rows + row;
+      if (of_row >= out.h) continue;
+      bfloat16* const to = out.at(n, d, of_row, w) + channel;
+      uint32_t packed[T::fragments];
+#pragma unroll
+      for (int j = 0; j < T::fragments; ++j)
+        packed[j] = ptx::pack_bfloat16(sums[row][j][2 * half], sums[row][j][2 * half + 1]);
+      if constexpr (T::fragments == 2) {
+        ptx::store_global_8(to, packed[0], packed[1]);
+      } else {
+        static_assert(T::fragments == 4);
+        ptx::store_global_16(to, packed[0], packed[1], packed[2], packed[3]);
+      }
+    }
+  }
+}
+
+// What a stage holds: plane kd of 16 channels for the i-th plane of outputs.
+struct Stage {
+  int i = 0, step = 0, kd = 0;
+  __device__ void advance(int steps) {
+    if (++kd < 3) return;
+    kd = 0;
+    if (++step < steps) return;
+    step = 0;
+    ++i;
+  }
+};
+
+// The copies of a block's planes and weights, and where the stage in use lies. One call of next() a stage.
+template <class T>
+class Pipeline {
+ public:
+  __device__ Pipeline(uint32_t shared, const View<const bfloat16>& in, const uint32_t* packed,
+                      const HaloPosition& at)
+      : copy_(in, at.n, 2 * at.h - 1, [&](int entry) { return 2 * at.w - 1 + StridedTile::column(entry); }),
+        planes_(shared),
+        weights_(shared + T::stages * T::plane_bytes),
+        packed_(packed),
+        steps_(static_cast<int>(in.c) / StridedTile::channels),
+        march_(at.march),
+        first_d_(2 * at.d - 1) {
+    if constexpr (T::march) {
+      copy_weights<T::threads, 3 * T::weight_bytes>(weights_, packed_);
+#pragma unroll 1
+      for (int i = 0; i < 3; ++i) {
+        copy_plane_of_ring(i);
+        ptx::commit_copies();
+      }
+    } else {
+      copy_stage();
+    }
+  }
+
+  // Waits for the next stage and starts the copies that take the place of what has been used.
+  __device__ __forceinline__ void next(int i, int kd) {
+    ptx::wait_copies<T::march ? 2 : 0>();
+    __syncthreads();
+    if constexpr (T::march) {
+      plane_ = (2 * i + kd) % 3;
+      weight_ = kd;
+      // Planes 2 i and 2 i + 1 are done with after their taps; plane 2 i + 2 is the next output's first.
+      if (kd > 0 && i + 1 < march_) copy_plane_of_ring(2 * i + 2 + kd);
+      ptx::commit_copies();
+    } else {
+      plane_ = weight_ = place_ ^ 1;
+      if (copied_.i < march_) copy_stage();
+    }
+  }
+
+  __device__ uint32_t plane() const {
+    return planes_ + plane_ * T::plane_bytes;
+  }
+  __device__ uint32_t weights() const {
+    return weights_ + weight_ * T::weight_bytes;
+  }
+  __device__ int steps() const {
+    return steps_;
+  }
+
+ private:
+  __device__ __forceinline__ void copy_plane_of_ring(int i) {
+    copy_(planes_ + i % 3 * T::plane_bytes, first_d_ + i, 0);
+  }
+  __device__ __forceinline__ void copy_stage() {
+    copy_(planes_ + place_ * T::plane_bytes, first_d_ + 2 * copied_.i + copied_.kd,
+          copied_.step * StridedTile::channels);
+    copy_weights<T::threads, T::weight_bytes>(
+        weights_ + place_ * T::weight_bytes,
+        packed_ + (copied_.step * 3 + copied_.kd) * (T::weight_bytes / 4));
+    ptx::commit_copies();
+    copied_.advance(steps_);
+    place_ ^= 1;
+  }
+
+  PlaneCopy<T::threads, StridedTile::fine_rows, StridedTile::fine_columns, StridedTile::channels> copy_;
+  uint32_t planes_, weights_;
+  const uint32_t* packed_;
+  int steps_, march_, first_d_;
+  Stage copied_;
+  int place_ = 0, plane_ = 0, weight_ = 0;
+};
+
+template <class T>
+__global__ void __launch_bounds__(T::threads, 2)
+    strided_kernel(View<bfloat16> out, View<const bfloat16> in, const uint32_t* packed, const float* bias,
+                   HaloGrid grid) {
+  extern __shared__ __align__(128) unsigned char shared_memory[];
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, g = lane / 4, q = lane % 4;
+  const int warp_h = thread / 32 / T::warps_c * 2 * T::rows, warp_c = thread / 32 % T::warps_c;
+  const HaloPosition at = halo_position(grid, T::height, T::width, out.d);
+  const int64_t channel = at.group * T::out_channels + warp_c * (8 * T::fragments) + q * (2 * T::fragments);
+  packed += at.group * (in.c / StridedTile::channels) * (3 * T::weight_bytes / 4);
+  Pipeline<T> pipeline(ptx::shared_address(shared_memory), in, packed, at);
+
+  // Lanes 0-7 and 8-15 give ldmatrix the upper and lower 8 rows of the first 8 channels, the others those of
+  // the second 8.
+  uint32_t inputs[3];
+#pragma unroll
+  for (int kw = 0; kw < 3; ++kw)
+    inputs[kw] =
+        halo_offset(StridedTile::channels, StridedTile::fine_columns, 2 * (warp_h + lane / 8 % 2 * T::rows),
+                    StridedTile::entry(2 * (lane % 8) + kw), lane / 16);
+  const uint32_t weights = (warp_c * (T::fragments / 2) * 32 + lane) * 16;
+#pragma unroll 1
+  for (int i = 0; i < at.march; ++i) {
+    Sums<T> sums;
+    start_sums<T>(sums, bias == nullptr ? nullptr : bias + channel);
+#pragma unroll 1
+    for (int step = 0; step < pipeline.steps(); ++step) {
+#pragma unroll 1
+      for (int kd = 0; kd < 3; ++kd) {
+        pipeline.next(i, kd);
+        multiply_plane<T>(sums, inputs, pipeline.plane(), pipeline.weights() + weights);
+      }
+    }
+    store_tile<T>(out, sums, at.n, at.d + i, at.h + warp_h, at.w + g, channel);
+  }
+}
+
+template <class T>
+void launch(const View<bfloat16>& out, const View<const bfloat16>& in, const StridedWeights& weights,
+            const float* bias, int multiprocessors, const Exec& exec) {
+  WorkspaceScope scope(*exec.workspace);
+  const uint32_t* const packed =
+      pack_strided_weights(weights, out.c, in.c, T::out_channels, T::fragments, scope, exec);
+  constexpr int shared_bytes = T::shape.shared_bytes();
+  // More than 48 KiB must be asked for; strided_applies() has seen that the device has it.
+  check_cuda(
+      cudaFuncSetAttribute(strided_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
+  const HaloGrid grid = halo_grid(T::height, T::width, out.c / T::out_channels, out, multiprocessors);
+  strided_kernel<T><<<blocks_for(grid.blocks(), 1), T::threads, shared_bytes, stream_of(exec)>>>(
+      out, in, packed, bias, grid);
+  check_launch();
+}
+
+__global__ void pack_strided_weights_kernel(uint32_t* packed, StridedWeights weights,
+                                            int64_t reduced_channels, int group_channels, int fragments,
+                                            int64_t count) {
+  const int64_t i = thread_index();
+  if (i >= count) return;
+  const int word = static_cast<int>(i % 4), lane = static_cast<int>(i / 4 % 32), g = lane / 4, q = lane % 4;
+  int64_t rest = i / 128;
+  const int pairs = group_channels / 16, pair = static_cast<int>(rest % pairs);
+  rest /= pairs;
+  const int tap = static_cast<int>(rest % 27);
+  rest /= 27;
+  const int64_t steps = reduced_channels / 16, step = rest % steps, group = rest / steps;
+  const int fragment = pair * 2 + word / 2, of_warp = fragment % fragments;
+  const int64_t output = group * group_channels + fragment / fragments * fragments * 8 +
+                         g / 2 * 2 * fragments + 2 * of_warp + g % 2,
+                reduced = step * 16 + 2 * q + word % 2 * 8;
+  const float* const from =
+      weights.data + output * weights.output_stride + reduced * weights.reduced_stride + tap;
+  packed[i] = ptx::pack_bfloat16(from[0], from[weights.reduced_stride]);
+}
+
+}  // namespace
+
+uint32_t* pack_strided_weights(const StridedWeights& weights, int64_t out_channels, int64_t reduced_channels,
+                               int group_channels, int fragments, WorkspaceScope& scope, const Exec& exec) {
+  const int64_t words = 27 * out_channels * reduced_channels / 2;
+  uint32_t* const packed = scope.allocate<uint32_t>(static_cast<size_t>(words));
+  pack_strided_weights_kernel<<<blocks_for(words), block_threads, 0, stream_of(exec)>>>(
+      packed, weights, reduced_channels, group_channels, fragments, words);
+  check_launch();
+  return packed;
+}
+
+void conv3d_forward_strided(View<bfloat16> y, View<const bfloat16> x, const float* weight, const float* bias,
+                            int multiprocessors, const Exec& exec) {
+  const int index = strided_forward_tile_index(x.c, y.c);
+  require(index >= 0, "conv3d on tensor cores: no tile for ", x.c, " to ", y.c, " channels");
+  if (y.elements() == 0) return;
+  const StridedWeights weights{weight, x.c * 27, 27};
+  [&]<int... Index>(std::integer_sequence<int, Index...>) {
+    ((Index == index ? launch<Tile<Index>>(y, x, weights, bias, multiprocessors, exec) : void()), ...);
+  }
+  (std::make_integer_sequence<int, strided_forward_tile_count>());
+}
+
+}  // namespace vg::kernels::cuda

@@ -1,0 +1,155 @@
+// The transpose of the convolution with kernel 3, stride 2 and padding 1 on tensor cores: its gradient with
+// respect to the input, and the forward pass of the transposed convolution. Along an axis coarse voxel m
+// reaches the even fine voxel 2 m by tap 1, the odd one 2 m + 1 by tap 2, and 2 m - 1 by tap 0: fine voxels 2
+// m and 2 m + 1 come from m and m + 1. All eight parities of fine voxels are computed in one pass: the
+// fragments of the eight coarse neighbours m + {0, 1}^3 feed 27 products, one a tap. Two rows of fragments
+// share each load of weights.
+#include "kernels/common/ptx/vector_access.cuh"
+#include "kernels/conv3d/conv3d_cuda.h"
+#include "kernels/conv3d/conv3d_strided.cuh"
+
+namespace vg::kernels::cuda {
+
+namespace {
+
+using Tile = StridedTransposedTile;
+constexpr int rows = Tile::rows, channels = Tile::channels, fragments = Tile::out_channels / 8,
+              threads = Tile::threads, plane_bytes = Tile::plane_bytes, row_bytes = Tile::row_bytes;
+
+using Sums = float[rows][8][fragments][4];  // [row][parity of D, H, W][fragment of 8 channels]
+
+// sums += the 27 taps of two planes of 16 channels. `inputs` are the lane's addresses for ldmatrix in the
+// first row of the first plane, of the voxel and of its neighbour along W.
+__device__ __forceinline__ void multiply_planes(Sums& sums, const uint32_t (&inputs)[2], uint32_t planes,
+                                                uint32_t weights) {
+#pragma unroll
+  for (int plane = 0; plane < 2; ++plane) {
+    uint32_t a[rows + 1][2][4];
+#pragma unroll
+    for (int row = 0; row <= rows; ++row) {
+#pragma unroll
+      for (int column = 0; column < 2; ++column)
+        ptx::load_matrix_x4(a[row][column], inputs[column] + planes + plane * plane_bytes + row * row_bytes);
+    }
+#pragma unroll
+    for (int tap = 0; tap < 27; ++tap) {
+      const int kd = tap / 9, kh = tap / 3 % 3, kw = tap % 3;
+      if ((kd == 0) != (plane == 1)) continue;  // tap 0 is that of the next plane
+      const int parity = (kd != 1) * 4 + (kh != 1) * 2 + (kw != 1);
+      uint32_t b[4];
+      ptx::load_shared_16(b, weights + tap * 512);
+#pragma unroll
+      for (int row = 0; row < rows; ++row) {
+        ptx::mma_m16n8k16(sums[row][parity][0], a[row + (kh == 0)][kw == 0], b[0], b[1]);
+        ptx::mma_m16n8k16(sums[row][parity][1], a[row + (kh == 0)][kw == 0], b[2], b[3]);
+      }
+    }
+  }
+}
+
+// The sums start at the bias of the lane's channels, or at zero.
+__device__ __forceinline__ void start_sums(Sums& sums, const float* bias) {
+#pragma unroll
+  for (int j = 0; j < fragments; ++j) {
+    const float even = bias != nullptr ? bias[2 * j] : 0.0f, odd = bias != nullptr ? bias[2 * j + 1] : 0.0f;
+#pragma unroll
+    for (int row = 0; row < rows; ++row) {
+#pragma unroll
+      for (int parity = 0; parity < 8; ++parity) {
+        sums[row][parity][j][0] = sums[row][parity][j][2] = even;
+        sums[row][parity][j][1] = sums[row][parity][j][3] = odd;
+      }
+    }
+  }
+}
+
+// Stores the lane's channels of the fine voxels of coarse voxels (d, h + row, w) and, from the fragments'
+// lower halves, (d, h + rows + row, w) that lie inside. Four lanes store a voxel's channels: whole sectors.
+__device__ __forceinline__ void store_tile(const View<bfloat16>& out, const Sums& sums, int64_t n, int d,
+                                           int h, int w, int64_t channel) {
+  static_assert(fragments == 2);
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+#pragma unroll
+    for (int row = 0; row < rows; ++row) {
+#pragma unroll
+      for (int parity = 0; parity < 8; ++parity) {
+        const int fine_d = 2 * d + parity / 4, fine_h = 2 * (h + half * rows + row) + parity / 2 % 2,
+                  fine_w = 2 * w + parity % 2;
+        if (fine_d >= out.d || fine_h >= out.h || fine_w >= out.w) continue;
+        const auto& of = sums[row][parity];
+        ptx::store_global_8(out.at(n, fine_d, fine_h, fine_w) + channel,
+                            ptx::pack_bfloat16(of[0][2 * half], of[0][2 * half + 1]),
+                            ptx::pack_bfloat16(of[1][2 * half], of[1][2 * half + 1]));
+      }
+    }
+  }
+}
+
+__global__ void __launch_bounds__(threads, 2)
+    strided_transposed_kernel(View<bfloat16> out, View<const bfloat16> in, const uint32_t* packed,
+                              const float* bias, HaloGrid grid) {
+  extern __shared__ __align__(128) unsigned char shared_memory[];
+  const uint32_t planes = ptx::shared_address(shared_memory),
+                 weights = planes + Tile::stages * 2 * plane_bytes;
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp_h = thread / 32 * 2 * rows;
+  const HaloPosition at = halo_position(grid, Tile::height, Tile::width, in.d);
+  const int steps = static_cast<int>(in.c) / channels;
+  const int64_t channel = at.group * Tile::out_channels + lane % 4 * (2 * fragments);
+  packed += at.group * steps * (Tile::weight_bytes / 4);
+
+  const PlaneCopy<threads, Tile::coarse_rows, Tile::coarse_columns, channels> copy_plane(
+      in, at.n, at.h, [&](int entry) { return at.w + entry; });
+  // Stages go through two places. With one or two of them for a plane of outputs, the weights stay.
+  const auto weight_place = [&](int place, int step) { return steps <= 2 ? step : place; };
+  const auto copy_stage = [&](int place, int i, int step) {
+    for (int plane = 0; plane < 2; ++plane)
+      copy_plane(planes + (2 * place + plane) * plane_bytes, at.d + i + plane, step * channels);
+    if (steps > 2 || i == 0)
+      copy_weights<threads, Tile::weight_bytes>(weights + weight_place(place, step) * Tile::weight_bytes,
+                                                packed + step * (Tile::weight_bytes / 4));
+    ptx::commit_copies();
+  };
+  copy_stage(0, 0, 0);
+
+  uint32_t inputs[2];
+#pragma unroll
+  for (int column = 0; column < 2; ++column)
+    inputs[column] = halo_offset(channels, Tile::coarse_columns, warp_h + lane / 8 % 2 * rows,
+                                 lane % 8 + column, lane / 16);
+  int place = 0;
+#pragma unroll 1
+  for (int i = 0; i < at.march; ++i) {
+    Sums sums;
+    start_sums(sums, bias == nullptr ? nullptr : bias + channel);
+#pragma unroll 1
+    for (int step = 0; step < steps; ++step, place ^= 1) {
+      ptx::wait_copies<0>();
+      __syncthreads();
+      const bool last = step + 1 == steps;
+      if (!last || i + 1 < at.march) copy_stage(place ^ 1, last ? i + 1 : i, last ? 0 : step + 1);
+      multiply_planes(sums, inputs, planes + place * 2 * plane_bytes,
+                      weights + weight_place(place, step) * Tile::weight_bytes + lane * 16);
+    }
+    store_tile(out, sums, at.n, at.d + i, at.h + warp_h, at.w + lane / 4, channel);
+  }
+}
+
+}  // namespace
+
+void conv3d_backward_input_strided(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
+                                   const float* bias, int multiprocessors, const Exec& exec) {
+  if (dx.elements() == 0) return;
+  WorkspaceScope scope(*exec.workspace);
+  const uint32_t* const packed =
+      pack_strided_weights({weight, 27, dx.c * 27}, dx.c, dy.c, Tile::out_channels, fragments, scope, exec);
+  // More than 48 KiB must be asked for; strided_transposed_applies() has seen that the device has it.
+  check_cuda(cudaFuncSetAttribute(strided_transposed_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  Tile::shared_bytes));
+  const HaloGrid grid = halo_grid(Tile::height, Tile::width, dx.c / Tile::out_channels, dy, multiprocessors);
+  strided_transposed_kernel<<<blocks_for(grid.blocks(), 1), threads, Tile::shared_bytes, stream_of(exec)>>>(
+      dx, dy, packed, bias, grid);
+  check_launch();
+}
+
+}  // namespace vg::kernels::cuda
