@@ -14,13 +14,12 @@ struct ForwardShare {
   DeviceActivation parameters;
   __device__ void operator()(const Share& share) const {
     const Activation activation(parameters, share.channel);
-    for (int64_t i = share.first; i < share.limit; i += share.step) {
-      const VoxelPlace place = index(i);
+    index.for_each(share, [&](const auto& place, int64_t) {
       Lanes<Width> v = Lanes<Width>::load(place.in(x) + share.channel);
 #pragma unroll
       for (int k = 0; k < Width; ++k) v[k] = activation.value(v[k], k);
       v.store(place.in(y) + share.channel);
-    }
+    });
   }
 };
 
@@ -32,14 +31,13 @@ struct BackwardShare {
   DeviceActivation parameters;
   __device__ void operator()(const Share& share) const {
     const Activation activation(parameters, share.channel);
-    for (int64_t i = share.first; i < share.limit; i += share.step) {
-      const VoxelPlace place = index(i);
+    index.for_each(share, [&](const auto& place, int64_t) {
       const Lanes<Width> v = Lanes<Width>::load(place.in(x) + share.channel);
       Lanes<Width> g = Lanes<Width>::load(place.in(dy) + share.channel);
 #pragma unroll
       for (int k = 0; k < Width; ++k) g[k] = activation.gradient(g[k], v[k], k);
       g.store(place.in(dx) + share.channel);
-    }
+    });
   }
 };
 
@@ -50,16 +48,14 @@ struct SlopeShare {
   VoxelIndex index;
   __device__ void operator()(const Share& share, ChannelSums<1, Width>& sums) const {
     Lanes<Width> sum = Lanes<Width>::all(0);
-#pragma unroll 2
-    for (int64_t i = share.first; i < share.limit; i += share.step) {
-      const VoxelPlace place = index(i);
+    index.for_each<2>(share, [&](const auto& place, int64_t) {
       const Lanes<Width> v = Lanes<Width>::load_constant(place.in(x) + share.channel),
                          g = Lanes<Width>::load_constant(place.in(dy) + share.channel);
 #pragma unroll
       for (int k = 0; k < Width; ++k) {
         if (v[k] <= 0) sum[k] = fmaf(g[k], v[k], sum[k]);
       }
-    }
+    });
 #pragma unroll
     for (int k = 0; k < Width; ++k) sums.v[0][k] = sum[k];
   }
@@ -97,8 +93,7 @@ void add_slope_gradient(float* dslope, const View<const T>& dy, const View<const
   double* const sums = slope_count == 1 ? scope.allocate<double>(static_cast<size_t>(x.c)) : nullptr;
   with_lanes(
       [&](auto lanes) {
-        channel_sums<1, lanes.value>(1, x.voxels(), x.c,
-                                     SlopeShare<lanes.value, T>{dy, x, VoxelIndex(dy, x)},
+        channel_sums<1, lanes.value>(1, x.voxels(), x.c, SlopeShare<lanes.value, T>{dy, x, VoxelIndex(dy, x)},
                                      FinishSlope{dslope, sums}, exec);
       },
       dy, x);
@@ -116,11 +111,10 @@ void activation_forward(View<T> y, View<const T> x, const float* slope, const Ac
     with_lanes(
         [&](auto lanes) {
           using Activation = typename decltype(kind)::template type<lanes.value>;
-          for_each_share<lanes.value>(
-              1, x.voxels(), x.c,
-              ForwardShare<lanes.value, Activation, T>{y, x, VoxelIndex(y, x),
-                                                       device_activation(params, slope)},
-              exec);
+          for_each_share<lanes.value>(1, x.voxels(), x.c,
+                                      ForwardShare<lanes.value, Activation, T>{
+                                          y, x, VoxelIndex(y, x), device_activation(params, slope)},
+                                      exec);
         },
         y, x);
   });
@@ -136,20 +130,19 @@ void activation_backward(View<T> dx, float* dslope, View<const T> dy, View<const
     with_lanes(
         [&](auto lanes) {
           using Activation = typename decltype(kind)::template type<lanes.value>;
-          for_each_share<lanes.value>(
-              1, x.voxels(), x.c,
-              BackwardShare<lanes.value, Activation, T>{dx, dy, x, VoxelIndex(dx, dy, x),
-                                                        device_activation(params, slope)},
-              exec);
+          for_each_share<lanes.value>(1, x.voxels(), x.c,
+                                      BackwardShare<lanes.value, Activation, T>{
+                                          dx, dy, x, VoxelIndex(dx, dy, x), device_activation(params, slope)},
+                                      exec);
         },
         dx, dy, x);
   });
 }
 
-#define VG_INSTANTIATE(T)                                                                               \
-  template void activation_forward(View<T>, View<const T>, const float*, const ActivationParams&,       \
-                                   const Exec&);                                                        \
-  template void activation_backward(View<T>, float*, View<const T>, View<const T>, const float*,        \
+#define VG_INSTANTIATE(T)                                                                         \
+  template void activation_forward(View<T>, View<const T>, const float*, const ActivationParams&, \
+                                   const Exec&);                                                  \
+  template void activation_backward(View<T>, float*, View<const T>, View<const T>, const float*,  \
                                     const ActivationParams&, const Exec&);
 VG_INSTANTIATE(float)
 VG_INSTANTIATE(bfloat16)

@@ -69,6 +69,16 @@ struct VoxelPlace {
   }
 };
 
+/// The same where all voxels are one row.
+struct PlaceInRow {
+  int64_t w;
+
+  template <class T>
+  __device__ __forceinline__ T* in(const View<T>& view) const {
+    return view.data + w * view.stride_w;
+  }
+};
+
 /// From the index of a voxel in [N,D,H,W] order to its place.
 class VoxelIndex {
  public:
@@ -79,9 +89,19 @@ class VoxelIndex {
       : one_row_(evenly_spaced(view) && (evenly_spaced(views) && ...)), w_(view.w), h_(view.h), d_(view.d) {}
 
   __device__ __forceinline__ VoxelPlace operator()(int64_t voxel) const {
-    VoxelPlace place{0, 0, 0, voxel};
-    if (!one_row_) place = coordinates(voxel);
-    return place;
+    return one_row_ ? VoxelPlace{0, 0, 0, voxel} : coordinates(voxel);
+  }
+  /// Calls body(place, voxel) for the voxels of a share; body is a generic lambda. `Unroll` calls of it may
+  /// be in flight at once where the volume is one row: there the compiler only steps a pointer.
+  template <int Unroll = 1, class Body>
+  __device__ __forceinline__ void for_each(const Share& share, const Body& body) const {
+    if (one_row_) {
+#pragma unroll Unroll
+      for (int64_t i = share.first; i < share.limit; i += share.step) body(PlaceInRow{i}, i);
+    } else {
+#pragma unroll 1
+      for (int64_t i = share.first; i < share.limit; i += share.step) body(coordinates(i), i);
+    }
   }
   __device__ __forceinline__ VoxelPlace coordinates(int64_t voxel) const {
     VoxelPlace place{0, 0, 0, voxel};

@@ -22,11 +22,10 @@ __global__ void __launch_bounds__(block_threads)
     values.store(out);
   };
   const Share share = share_of_thread<Width>(grid);
-  for (int64_t i = share.first; i < share.limit; i += share.step) {
-    const VoxelPlace place = index(i);
+  index.for_each(share, [&](const auto& place, int64_t i) {
     apply(i * y.c + share.channel, place.in(y) + share.channel,
           Lanes<Width>::load(place.in(x) + share.channel)...);
-  }
+  });
 }
 
 // One thread four neighbouring elements, from element `first` (a multiple of four) on, anywhere.

@@ -127,9 +127,9 @@ struct ChannelSums {
 
 template <int Results, int Width, class F>
 __global__ void __launch_bounds__(block_threads)
-    channel_sums_kernel(F sum_share, double* partials, ShareGrid grid) {
+    channel_sums_kernel(F sum_share, double* partials, ShareGrid grid, int parts) {
   __shared__ double shared[Width][block_threads];
-  const int thread = static_cast<int>(threadIdx.x);
+  const int thread = static_cast<int>(threadIdx.x), channels = grid.columns * Width;
   const Share share = share_of_thread<Width>(grid);
   ChannelSums<Results, Width> sums;
   if (share.first < share.limit) sum_share(share, sums);
@@ -137,23 +137,20 @@ __global__ void __launch_bounds__(block_threads)
   for (int r = 0; r < Results; ++r) {
 #pragma unroll
     for (int i = 0; i < Width; ++i) shared[i][thread] = sums.v[r][i];
-    // Rows are added in pairs, then pairs of pairs.
-    int rows = grid.rows;
-    while (rows > 1) {
-      const int half = (rows + 1) / 2;
-      __syncthreads();
-      if (share.row + half < rows) {
-#pragma unroll
-        for (int i = 0; i < Width; ++i) shared[i][thread] += shared[i][thread + half * grid.columns];
+    __syncthreads();
+    // `parts` neighbouring lanes take the rows of a channel in turn, then add up in pairs.
+    for (int first = 0; first < channels * parts; first += block_threads) {
+      const int local = (first + thread) / parts, part = (first + thread) % parts;
+      double sum = 0;
+      if (local < channels) {
+        const double* const of_rows = shared[local % Width] + local / Width;
+        for (int row = part; row < grid.rows; row += parts) sum += of_rows[row * grid.columns];
       }
-      rows = half;
-    }
-    // The first row's threads read and overwrite what they alone wrote last.
-    if (share.row == 0 && share.channel < grid.channels) {
-      const int64_t first = share.group * grid.channels + share.channel;
-#pragma unroll
-      for (int i = 0; i < Width; ++i)
-        partials[((first + i) * Results + r) * grid.pieces + share.piece] = shared[i][thread];
+      for (int distance = parts / 2; distance > 0; distance /= 2)
+        sum += __shfl_xor_sync(0xFFFFFFFFu, sum, distance);
+      const int64_t channel = share.channel - int64_t{share.column} * Width + local;
+      if (part == 0 && local < channels && channel < grid.channels)
+        partials[((share.group * grid.channels + channel) * Results + r) * grid.pieces + share.piece] = sum;
     }
     __syncthreads();
   }
@@ -182,10 +179,12 @@ void channel_sums(int64_t groups, int64_t voxels, int64_t channels, const Sum& s
   WorkspaceScope scope(*exec.workspace);
   // At least eight voxels a thread: the sums of a block cost about as much as two.
   const ShareGrid grid = share_grid(groups, voxels, channels, Width, 8, items_a_thread);
+  int parts = 1;  // a power of two that fits into a warp and, with the block's channels, into the block
+  while (2 * parts <= 32 && 2 * parts * grid.columns * Width <= block_threads) parts *= 2;
   double* const partials =
       scope.allocate<double>(static_cast<size_t>(groups * channels * int64_t{grid.pieces} * Results));
   channel_sums_kernel<Results, Width>
-      <<<grid.blocks(), block_threads, 0, stream_of(exec)>>>(sum_share, partials, grid);
+      <<<grid.blocks(), block_threads, 0, stream_of(exec)>>>(sum_share, partials, grid, parts);
   check_launch();
   finish_channel_sums_kernel<Results>
       <<<static_cast<unsigned>(groups * channels), block_threads, 0, stream_of(exec)>>>(finish, partials,

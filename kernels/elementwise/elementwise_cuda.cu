@@ -13,10 +13,9 @@ template <int Width, class F, class Y, class... X>
 __global__ void __launch_bounds__(block_threads)
     map_kernel(F f, ShareGrid grid, VoxelIndex index, View<Y> y, View<X>... x) {
   const Share share = share_of_thread<Width>(grid);
-  for (int64_t i = share.first; i < share.limit; i += share.step) {
-    const VoxelPlace place = index(i);
+  index.for_each(share, [&](const auto& place, int64_t) {
     f.template apply<Width>(place.in(y) + share.channel, place.in(x) + share.channel...);
-  }
+  });
 }
 
 template <int Width, class F, class Y, class... X>
@@ -138,14 +137,13 @@ struct MultiplyBroadcast {
   View<const T> a, b;
   VoxelIndex index;
   __device__ void operator()(const Share& share) const {
-    for (int64_t i = share.first; i < share.limit; i += share.step) {
-      const VoxelPlace place = index(i);
+    index.for_each(share, [&](const auto& place, int64_t) {
       const float factor = to_float(*place.in(b));
       Lanes<Width> v = Lanes<Width>::load(place.in(a) + share.channel);
 #pragma unroll
       for (int k = 0; k < Width; ++k) v[k] *= factor;
       v.store(place.in(y) + share.channel);
-    }
+    });
   }
 };
 
@@ -156,8 +154,7 @@ struct MultiplyBackward {
   View<const T> dy, a, b;
   VoxelIndex index;
   __device__ void operator()(const Share& share) const {
-    for (int64_t i = share.first; i < share.limit; i += share.step) {
-      const VoxelPlace place = index(i);
+    index.for_each(share, [&](const auto& place, int64_t) {
       const auto load = [&](const View<const T>& v) {
         return Lanes<Width>::load(place.in(v) + share.channel);
       };
@@ -167,7 +164,7 @@ struct MultiplyBackward {
       for (int k = 0; k < Width; ++k) u[k] *= g[k], v[k] *= g[k];
       v.store(place.in(da) + share.channel);
       u.store(place.in(db) + share.channel);
-    }
+    });
   }
 };
 

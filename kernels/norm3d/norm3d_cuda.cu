@@ -28,18 +28,19 @@ struct ChannelNorm {
   PiecewiseLinear<Width> activation;
 
   __device__ __forceinline__ ChannelNorm(const Parameters& p, const Share& share, int64_t channels)
-      : mean(Lanes<Width>::parameters(p.mean + share.group * channels + share.channel)),
-        inverse(Lanes<Width>::parameters(p.variance + share.group * channels + share.channel)),
-        shift(Lanes<Width>::all(0)),
-        activation(p.activation, share.channel) {
+      : scale(Lanes<Width>::all(1)), shift(Lanes<Width>::all(0)), activation(p.activation, share.channel) {
+    if (p.gamma != nullptr) {
+      scale = Lanes<Width>::parameters(p.gamma + share.channel);
+      shift = Lanes<Width>::parameters(p.beta + share.channel);
+    }
+    const int64_t group = share.group * channels + share.channel;
+    mean = Lanes<Width>::parameters(p.mean + group);
+    inverse = Lanes<Width>::parameters(p.variance + group);
 #pragma unroll
-    for (int k = 0; k < Width; ++k) inverse[k] = 1 / sqrtf(inverse[k] + p.eps);
-    scale = inverse;
-    if (p.gamma == nullptr) return;
-    const Lanes<Width> gamma = Lanes<Width>::parameters(p.gamma + share.channel);
-    shift = Lanes<Width>::parameters(p.beta + share.channel);
-#pragma unroll
-    for (int k = 0; k < Width; ++k) scale[k] *= gamma[k];
+    for (int k = 0; k < Width; ++k) {
+      inverse[k] = 1 / sqrtf(inverse[k] + p.eps);
+      scale[k] *= inverse[k];
+    }
   }
   // Before the activation, of x - mean.
   __device__ __forceinline__ float normalised(float centred, int k) const {
@@ -56,9 +57,8 @@ struct MomentsShare {
     const Lanes<Width> origin = Lanes<Width>::load_constant(index(share.first).in(x) + share.channel);
     Lanes<Width> sum = Lanes<Width>::all(0), square = sum;
     int count = 0;
-#pragma unroll 4
-    for (int64_t i = share.first; i < share.limit; i += share.step) {
-      const Lanes<Width> v = Lanes<Width>::load_constant(index(i).in(x) + share.channel);
+    index.for_each<4>(share, [&](const auto& place, int64_t) {
+      const Lanes<Width> v = Lanes<Width>::load_constant(place.in(x) + share.channel);
 #pragma unroll
       for (int k = 0; k < Width; ++k) {
         const float shifted = v[k] - origin[k];
@@ -66,7 +66,7 @@ struct MomentsShare {
         square[k] = fmaf(shifted, shifted, square[k]);
       }
       ++count;
-    }
+    });
 #pragma unroll
     for (int k = 0; k < Width; ++k) {
       const Moments moments(origin[k], sum[k], square[k], count);
@@ -105,14 +105,13 @@ struct ApplyShare {
   Parameters parameters;
   __device__ void operator()(const Share& share) const {
     const ChannelNorm<Width> norm(parameters, share, x.c);
-    for (int64_t i = share.first; i < share.limit; i += share.step) {
-      const VoxelPlace place = index(i);
+    index.for_each(share, [&](const auto& place, int64_t) {
       Lanes<Width> v = Lanes<Width>::load(place.in(x) + share.channel);
 #pragma unroll
       for (int k = 0; k < Width; ++k)
         v[k] = norm.activation.value(norm.normalised(v[k] - norm.mean[k], k), k);
       v.store(place.in(y) + share.channel);
-    }
+    });
   }
 };
 
@@ -126,9 +125,7 @@ struct GradientShare {
   __device__ void operator()(const Share& share, ChannelSums<Results, Width>& sums) const {
     const ChannelNorm<Width> norm(parameters, share, x.c);
     Lanes<Width> sum = Lanes<Width>::all(0), product = sum, slope = sum;
-#pragma unroll 2
-    for (int64_t i = share.first; i < share.limit; i += share.step) {
-      const VoxelPlace place = index(i);
+    index.for_each<2>(share, [&](const auto& place, int64_t) {
       const Lanes<Width> value = Lanes<Width>::load_constant(place.in(x) + share.channel),
                          gradient = Lanes<Width>::load_constant(place.in(dy) + share.channel);
 #pragma unroll
@@ -139,7 +136,7 @@ struct GradientShare {
         product[k] = fmaf(dv, centred, product[k]);
         if (Results > 2 && v <= 0) slope[k] = fmaf(gradient[k], v, slope[k]);
       }
-    }
+    });
 #pragma unroll
     for (int k = 0; k < Width; ++k) {
       sums.v[0][k] = sum[k];
@@ -215,8 +212,7 @@ struct InputGradientShare {
       offset = Lanes<Width>::parameters(mean_dv + share.group * x.c + share.channel);
       factor = Lanes<Width>::parameters(mean_product + share.group * x.c + share.channel);
     }
-    for (int64_t i = share.first; i < share.limit; i += share.step) {
-      const VoxelPlace place = index(i);
+    index.for_each(share, [&](const auto& place, int64_t) {
       const Lanes<Width> value = Lanes<Width>::load(place.in(x) + share.channel);
       Lanes<Width> g = Lanes<Width>::load(place.in(dy) + share.channel);
 #pragma unroll
@@ -226,7 +222,7 @@ struct InputGradientShare {
         g[k] = norm.scale[k] * fmaf(-centred, factor[k], dv - offset[k]);
       }
       g.store(place.in(dx) + share.channel);
-    }
+    });
   }
 };
 

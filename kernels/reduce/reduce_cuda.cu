@@ -82,12 +82,11 @@ struct AddChannels {
   VoxelIndex index;
   __device__ void operator()(const Share& share, ChannelSums<1, Width>& sums) const {
     std::conditional_t<std::is_same_v<T, float>, double, float> sum[Width] = {};
-#pragma unroll 4
-    for (int64_t i = share.first; i < share.limit; i += share.step) {
-      const Lanes<Width> v = Lanes<Width>::load_constant(index(i).in(x) + share.channel);
+    index.template for_each<Width == 1 ? 2 : 4>(share, [&](const auto& place, int64_t) {
+      const Lanes<Width> v = Lanes<Width>::load_constant(place.in(x) + share.channel);
 #pragma unroll
       for (int k = 0; k < Width; ++k) sum[k] += v[k];
-    }
+    });
 #pragma unroll
     for (int k = 0; k < Width; ++k) sums.v[0][k] = sum[k];
   }

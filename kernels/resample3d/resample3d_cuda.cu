@@ -86,6 +86,7 @@ struct BackwardShare {
         for (int64_t oh = h.begin; oh < h.end; ++oh) {
           const T* const row = dy.at(at.n, od, oh) + share.channel;
           Lanes<Width> along_w = Lanes<Width>::all(0);
+#pragma unroll 2
           for (int64_t ow = w.begin; ow < w.end; ++ow)
             add_scaled(along_w, of_w[ow].weight(at.w), Lanes<Width>::load_constant(row + ow * dy.stride_w));
           add_scaled(sum, of_d[od].weight(at.d) * of_h[oh].weight(at.h), along_w);
