@@ -29,9 +29,13 @@ struct Tile {
   static constexpr int steps = in_channels / 16;       ///< of 16 input channels
   static constexpr int fragments = out_channels / 8;   ///< of 8 output channels
   static constexpr int lane_channels = 2 * fragments;  ///< neighbouring channels that a lane computes
-  static constexpr bool weights_in_shared = shape.weights_in_shared;
   static constexpr int words_a_load = 32 * 4, loads_a_plane = 9 * steps * fragments / 2,
                        packed_words = 3 * loads_a_plane * words_a_load;
+  // Pieces of a plane's products, and the pairs of kw and step of each.
+  static constexpr bool weights_stay = shape.weight_pieces == 0;
+  static constexpr int pieces = weights_stay ? 1 : shape.weight_pieces, pairs = 3 * steps / pieces,
+                       piece_bytes = loads_a_plane * words_a_load * 4 / pieces;
+  static_assert(3 * steps % pieces == 0);
   static_assert(packed_words * 4 == shape.weight_bytes());
 };
 
@@ -66,47 +70,42 @@ __global__ void pack_fragments_kernel(uint32_t* packed, const float* weight, Wei
                                  weight[order.index(output, reduced + 1, tap)]);
 }
 
-// The lane's fragments of weights for one kw and one step of input channels: all kh.
+// The lane's fragments of weights for one kw and one step of input channels, the pair-th of its piece: all
+// kh.
 template <class T>
-__device__ __forceinline__ void load_weights(uint32_t (&b)[3][T::fragments / 2][4], const uint32_t* packed,
-                                             uint32_t shared, int load) {
+__device__ __forceinline__ void load_weights(uint32_t (&b)[3][T::fragments / 2][4], uint32_t weights,
+                                             int pair) {
 #pragma unroll
   for (int kh = 0; kh < 3; ++kh) {
 #pragma unroll
-    for (int pair = 0; pair < T::fragments / 2; ++pair) {
-      const int words = (load + kh * (T::fragments / 2) + pair) * T::words_a_load;
-      if constexpr (T::weights_in_shared) {
-        ptx::load_shared_16(b[kh][pair], shared + words * 4);
-      } else {
-        ptx::load_constant_16(b[kh][pair], packed + words);
-      }
-    }
+    for (int j = 0; j < T::fragments / 2; ++j)
+      ptx::load_shared_16(b[kh][j],
+                          weights + ((pair * 3 + kh) * (T::fragments / 2) + j) * T::words_a_load * 4);
   }
 }
 
-// sums += the nine taps of one plane of the input. `inputs` are the lane's addresses for ldmatrix in the
-// plane's first row, by kw and step; `packed` and `shared` the lane's weights of this kd.
+// sums += a piece of the products of one plane of the input: some of its pairs of kw and step, all kh.
+// `inputs` are the lane's addresses for ldmatrix in the plane's first row, by kw and step; `weights` the
+// lane's of this piece.
 template <class T>
-__device__ __forceinline__ void multiply_plane(float (&sums)[T::rows][T::fragments][4],
+__device__ __forceinline__ void multiply_piece(float (&sums)[T::rows][T::fragments][4],
                                                const uint32_t (&inputs)[3][T::steps], uint32_t plane,
-                                               const uint32_t* packed, uint32_t shared) {
+                                               uint32_t weights, int piece) {
 #pragma unroll
-  for (int kw = 0; kw < 3; ++kw) {
+  for (int pair = 0; pair < T::pairs; ++pair) {
+    const int kw = (piece * T::pairs + pair) / T::steps, step = (piece * T::pairs + pair) % T::steps;
+    uint32_t b[3][T::fragments / 2][4];
+    load_weights<T>(b, weights, pair);
 #pragma unroll
-    for (int step = 0; step < T::steps; ++step) {
-      uint32_t b[3][T::fragments / 2][4];
-      load_weights<T>(b, packed, shared, (kw * T::steps + step) * 3 * (T::fragments / 2));
+    for (int row = 0; row < T::rows + 2; ++row) {
+      uint32_t a[4];
+      ptx::load_matrix_x4(a, inputs[kw][step] + plane + row * T::row_bytes);
 #pragma unroll
-      for (int row = 0; row < T::rows + 2; ++row) {
-        uint32_t a[4];
-        ptx::load_matrix_x4(a, inputs[kw][step] + plane + row * T::row_bytes);
+      for (int kh = 0; kh < 3; ++kh) {
+        if (row - kh < 0 || row - kh >= T::rows) continue;
 #pragma unroll
-        for (int kh = 0; kh < 3; ++kh) {
-          if (row - kh < 0 || row - kh >= T::rows) continue;
-#pragma unroll
-          for (int j = 0; j < T::fragments; ++j)
-            ptx::mma_m16n8k16(sums[row - kh][j], a, b[kh][j / 2][j % 2 * 2], b[kh][j / 2][j % 2 * 2 + 1]);
-        }
+        for (int j = 0; j < T::fragments; ++j)
+          ptx::mma_m16n8k16(sums[row - kh][j], a, b[kh][j / 2][j % 2 * 2], b[kh][j / 2][j % 2 * 2 + 1]);
       }
     }
   }
@@ -166,18 +165,17 @@ __global__ void __launch_bounds__(T::warps * 32, 2)
   packed += at.group * T::packed_words;
   const int64_t channel = at.group * T::out_channels + q * T::lane_channels;
 
-  const auto copy = [&](int i) {  // plane at.d - 1 + i
-    copy_plane<T::warps * 32, T::in_channels, T::height + 2, T::width + 2>(
-        planes + i % T::ring * T::plane_bytes, in, at.n, at.d - 1 + i, at.h - 1, at.w - 1);
-  };
-  // The planes around the first plane of outputs, with weights.
-  if constexpr (T::weights_in_shared) {
-    for (int i = thread; i < T::packed_words / 4; i += T::warps * 32)
-      ptx::copy_16_async(weights + i * 16, packed + i * 4, true);
-  }
+  constexpr int threads = T::warps * 32;
+  const PlaneCopy<threads, T::height + 2, T::width + 2, T::in_channels> copy(in, at.n, at.h - 1, at.w - 1);
+  // The planes around the first plane of outputs, with weights: the first piece, or all.
+  copy_weights<threads, T::weights_stay ? T::packed_words * 4 : T::piece_bytes>(weights, packed);
 #pragma unroll 1
-  for (int i = 0; i < T::ring; ++i) copy(i);
+  for (int i = 0; i < T::ring; ++i) copy(planes + i * T::plane_bytes, at.d - 1 + i);
   ptx::commit_copies();
+  if (T::weights_stay) {
+    ptx::wait_copies<0>();
+    __syncthreads();
+  }
 
   // Lanes 0-7 and 8-15 give ldmatrix the upper and lower 8 rows of the first 8 channels, the others those of
   // the second 8.
@@ -189,22 +187,39 @@ __global__ void __launch_bounds__(T::warps * 32, 2)
       inputs[kw][step] = planes + halo_offset(T::in_channels, T::width + 2, warp_h + lane / 8 % 2 * T::rows,
                                               warp_w + lane % 8 + kw, 2 * step + lane / 16);
   }
+  const uint32_t lane_weights = weights + lane * 16;
+  uint32_t buffer = 0;  // where in the ring the piece's weights lie
 #pragma unroll 1
   for (int i = 0; i < at.march; ++i) {
-    ptx::wait_copies<0>();
-    __syncthreads();
     float sums[T::rows][T::fragments][4];
     start_sums<T>(sums, bias == nullptr ? nullptr : bias + channel);
 #pragma unroll 1
     for (int kd = 0; kd < 3; ++kd) {
-      if (kd == 1) {
-        __syncthreads();  // plane i is done with: plane i + 3 takes its place while the other two are in use
-        if (i + 1 < at.march) copy(i + 3);
+      const uint32_t plane = (i + kd) % T::ring * T::plane_bytes;
+#pragma unroll
+      for (int piece = 0; piece < T::pieces; ++piece) {
+        if (!T::weights_stay || kd == 1) {
+          // What was copied in the piece before is there, and what the next copies replace is done with: the
+          // weights of the piece before and, from kd = 1 on, plane i.
+          ptx::wait_copies<0>();
+          __syncthreads();
+        }
+        if constexpr (!T::weights_stay) {
+          const int next = kd * T::pieces + piece + 1;
+          if (next < 3 * T::pieces || i + 1 < at.march)
+            copy_weights<threads, T::piece_bytes>(
+                weights + (buffer ^ T::piece_bytes),
+                packed + (next < 3 * T::pieces ? next : 0) * (T::piece_bytes / 4));
+        }
+        // Plane i + 3 takes the place of plane i.
+        if (kd > 0 && i + 1 < at.march)
+          copy.template part<2 * T::pieces>(planes + i % T::ring * T::plane_bytes, at.d + i + 2, 0,
+                                            (kd - 1) * T::pieces + piece);
         ptx::commit_copies();
+        multiply_piece<T>(sums, inputs, plane,
+                          lane_weights + (T::weights_stay ? kd * T::piece_bytes : buffer), piece);
+        if (!T::weights_stay) buffer ^= T::piece_bytes;
       }
-      multiply_plane<T>(sums, inputs, (i + kd) % T::ring * T::plane_bytes,
-                        packed + (kd * T::loads_a_plane * 32 + lane) * 4,
-                        weights + (kd * T::loads_a_plane * 32 + lane) * 16);
     }
     store_sums<T>(out, sums, at.n, at.d + i, at.h + warp_h, at.w + warp_w + g, channel);
   }

@@ -24,7 +24,8 @@ struct HaloTile {
   int in_channels, out_channels;
   int rows;  ///< fragments of a warp
   int warps_h, warps_w;
-  bool weights_in_shared;  ///< else they are read through the first-level cache
+  /// Pieces in which the weights of one kd pass through shared memory, two at a time; 0: all stay there.
+  int weight_pieces;
 
   /// Planes of the input in shared memory: the three that an output plane needs. The next one takes the place
   /// of the first after its taps are done.
@@ -37,20 +38,22 @@ struct HaloTile {
   VG_INLINE constexpr int row_bytes() const { return (width() + 2) * voxel_bytes(); }
   VG_INLINE constexpr int plane_bytes() const { return (height() + 2) * row_bytes(); }
   VG_INLINE constexpr int weight_bytes() const { return 27 * in_channels * out_channels * 2; }
-  VG_INLINE constexpr int shared_bytes() const {
-    return ring * plane_bytes() + (weights_in_shared ? weight_bytes() : 0);
+  VG_INLINE constexpr int weight_ring_bytes() const {
+    return weight_pieces == 0 ? weight_bytes() : 2 * weight_bytes() / (3 * weight_pieces);
   }
+  VG_INLINE constexpr int shared_bytes() const { return ring * plane_bytes() + weight_ring_bytes(); }
 };
 
 /// The tiles that exist. 4 rows a fragment reuse a fragment for 3 taps kh at 6 loads for 4 outputs; 8 rows do
 /// it at 10 for 8, and 16 channels leave the registers for that. Each fits twice into the shared memory of an
 /// A100's or H100's multiprocessor (164 and 228 KiB), so that one block computes while another waits at a
 /// barrier, and once into the 99 KiB a block of 8.6 and 8.9. Wide levels are 80 and 40 voxels along W: 8 and
-/// 16 divide both or the wider one. More weights than 16 x 16 would cost the second block: they stay in the
-/// first-level cache, which 2 blocks share.
+/// 16 divide both or the wider one. Weights that would cost the second block stay in the second-level cache
+/// and pass through shared memory while the products of the piece before them are computed: at least 48 for
+/// each warp, longer than the cache takes to answer.
 inline constexpr HaloTile halo_tiles[] = {
-    {16, 16, 8, 2, 2, true},  {16, 32, 4, 2, 2, false}, {32, 16, 4, 4, 1, false}, {32, 32, 4, 4, 1, false},
-    {48, 16, 4, 2, 1, false}, {48, 32, 4, 2, 1, false}, {64, 16, 4, 2, 1, false}, {64, 32, 4, 2, 1, false},
+    {16, 16, 8, 2, 2, 0}, {16, 32, 4, 2, 2, 0}, {32, 16, 4, 2, 2, 3}, {32, 32, 4, 4, 1, 3},
+    {48, 16, 4, 2, 1, 3}, {48, 32, 4, 2, 1, 3}, {64, 16, 4, 2, 1, 3}, {64, 32, 4, 2, 1, 6},
 };
 inline constexpr int halo_tile_count = sizeof(halo_tiles) / sizeof(halo_tiles[0]);
 

@@ -85,14 +85,10 @@ __global__ void __launch_bounds__(threads, 2)
   x = x.channels(in_first, in_first + channels);
   dy = dy.channels(out_first, out_first + channels);
 
-  const auto copy_x = [&](int i) {  // plane at.d - 1 + i
-    copy_plane<threads, channels, height + 2, width + 2>(x_planes + i % x_ring * x_plane_bytes, x, at.n,
-                                                         at.d - 1 + i, at.h - 1, at.w - 1);
-  };
-  const auto copy_dy = [&](int i) {  // plane at.d + i
-    copy_plane<threads, channels, height, width>(dy_planes + i % dy_ring * dy_plane_bytes, dy, at.n, at.d + i,
-                                                 at.h, at.w);
-  };
+  const PlaneCopy<threads, height + 2, width + 2, channels> x_copy(x, at.n, at.h - 1, at.w - 1);
+  const PlaneCopy<threads, height, width, channels> dy_copy(dy, at.n, at.h, at.w);
+  const auto copy_x = [&](int i) { x_copy(x_planes + i % x_ring * x_plane_bytes, at.d - 1 + i); };
+  const auto copy_dy = [&](int i) { dy_copy(dy_planes + i % dy_ring * dy_plane_bytes, at.d + i); };
 #pragma unroll 1
   for (int i = 0; i < 3; ++i) copy_x(i);
   copy_dy(0);

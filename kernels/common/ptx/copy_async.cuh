@@ -8,8 +8,8 @@
 namespace vg::kernels::ptx {
 
 /// Starts a copy of 16 bytes, both addresses aligned to 16, past the first-level cache. If not `inside`,
-/// nothing is read and 16 zero bytes are written; `source` must still be an address of global memory. PTX
-/// ISA, "cp.async" with src-size.
+/// 16 zero bytes are written and nothing is read: `source` need not lie in an allocation then. PTX ISA,
+/// "cp.async" with src-size.
 __device__ __forceinline__ void copy_16_async(uint32_t shared, const void* source, bool inside) {
 #if __CUDA_ARCH__ >= 800
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(source),
