@@ -74,34 +74,22 @@ class LayerRun {
   // The input gradient overwrites x, the forward pass y: their values do not matter.
   void forward() {
     if (layer_.transposed) {
-      if constexpr (std::is_same_v<T, float>) {
-        conv_transpose3d_forward(y_.view<T>(), x_.view<const T>(), weight(), nullptr, transposed_, exec());
-      } else {
-        throw std::runtime_error(layer_.label() + ": transposed convolutions are float");
-      }
+      conv_transpose3d_forward(y_.view<T>(), x_.view<const T>(), weight(), nullptr, transposed_, exec());
     } else {
       conv3d_forward(y_.view<T>(), x_.view<const T>(), weight(), nullptr, convolution_, exec());
     }
   }
   void backward_input() {
     if (layer_.transposed) {
-      if constexpr (std::is_same_v<T, float>) {
-        conv_transpose3d_backward_input(x_.view<T>(), y_.view<const T>(), weight(), transposed_, exec());
-      } else {
-        throw std::runtime_error(layer_.label() + ": transposed convolutions are float");
-      }
+      conv_transpose3d_backward_input(x_.view<T>(), y_.view<const T>(), weight(), transposed_, exec());
     } else {
       conv3d_backward_input(x_.view<T>(), y_.view<const T>(), weight(), convolution_, exec());
     }
   }
   void backward_weight() {
     if (layer_.transposed) {
-      if constexpr (std::is_same_v<T, float>) {
-        conv_transpose3d_backward_weight(dweight_.data<float>(), y_.view<const T>(), x_.view<const T>(),
-                                         transposed_, exec());
-      } else {
-        throw std::runtime_error(layer_.label() + ": transposed convolutions are float");
-      }
+      conv_transpose3d_backward_weight(dweight_.data<float>(), y_.view<const T>(), x_.view<const T>(),
+                                       transposed_, exec());
     } else {
       conv3d_backward_weight(dweight_.data<float>(), y_.view<const T>(), x_.view<const T>(), convolution_,
                              exec());
