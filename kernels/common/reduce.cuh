@@ -81,10 +81,11 @@ __device__ inline void finish_moments(float& mean, float& variance, double sum, 
 inline constexpr int items_a_thread = 64;
 
 template <int Results, class Sum, class F>
-__global__ void grid_sums_kernel(F terms, double* partials, int64_t items) {
-  const int64_t first = int64_t{blockIdx.x} * (block_threads * items_a_thread),
-                limit = min(items, first + block_threads * items_a_thread);
+__global__ void __launch_bounds__(block_threads)
+    grid_sums_kernel(F terms, double* partials, int64_t items, int64_t span) {
+  const int64_t first = blockIdx.x * span, limit = min(items, first + span);
   Sum sums[Results] = {};
+#pragma unroll 2
   for (int64_t i = first + threadIdx.x; i < limit; i += block_threads) terms(i, sums);
   for (int r = 0; r < Results; ++r) {
     const double sum = block_sum(static_cast<double>(sums[r]));
@@ -109,9 +110,12 @@ __global__ void finish_grid_sums_kernel(F finish, const double* partials, int64_
 template <int Results, class Sum = float, class Terms, class Finish>
 void grid_sums(int64_t items, Terms terms, Finish finish, const Exec& exec) {
   WorkspaceScope scope(*exec.workspace);
-  const unsigned pieces = blocks_for(items, block_threads * items_a_thread);
+  // As in share_grid(): enough blocks for a large GPU, but for a few items.
+  const int64_t a_thread = std::clamp<int64_t>(items / (block_threads * int64_t{2048}), 8, items_a_thread);
+  const int64_t span = a_thread * block_threads;
+  const auto pieces = static_cast<unsigned>(std::max<int64_t>(1, (items + span - 1) / span));
   double* const partials = scope.allocate<double>(size_t{pieces} * Results);
-  grid_sums_kernel<Results, Sum><<<pieces, block_threads, 0, stream_of(exec)>>>(terms, partials, items);
+  grid_sums_kernel<Results, Sum><<<pieces, block_threads, 0, stream_of(exec)>>>(terms, partials, items, span);
   check_launch();
   finish_grid_sums_kernel<Results><<<1, block_threads, 0, stream_of(exec)>>>(finish, partials, pieces);
   check_launch();
