@@ -31,9 +31,10 @@ void conv3d_backward_input(View<float> dx, View<const float> dy, const float* we
                            const Conv3dParams& params, const Exec& exec);
 
 /// The same two for bfloat16 activations, on CUDA only: weights are rounded to bfloat16 (to nearest),
-/// products are summed in float from the float bias on, and sums are rounded to nearest, ties to even. Kernel
-/// 3 with stride 1 and padding 1 between 16 and 64 channels (multiples of 16), whose voxels lie at multiples
-/// of 16 bytes, runs on tensor cores (conv3d_algorithm.h). Throw std::invalid_argument on the CPU as well.
+/// products and the float bias are summed in float, and sums are rounded to nearest, ties to even. Stride 1
+/// with kernel 3 and padding 1 or with kernel 1 between multiples of 16 channels, whose voxels lie at
+/// multiples of 16 bytes, runs on tensor cores (conv3d_algorithm.h). Throw std::invalid_argument on the CPU
+/// as well.
 void conv3d_forward(View<bfloat16> y, View<const bfloat16> x, const float* weight, const float* bias,
                     const Conv3dParams& params, const Exec& exec);
 void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
@@ -44,8 +45,8 @@ void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const flo
 void conv3d_backward_weight(float* dweight, View<const float> dy, View<const float> x,
                             const Conv3dParams& params, const Exec& exec);
 
-/// The same for bfloat16 activations, on CUDA only: products are summed in float, dweight is float. 16 to 64
-/// channels (multiples of 16) as above run on tensor cores. Throws std::invalid_argument on the CPU as well.
+/// The same for bfloat16 activations, on CUDA only: products are summed in float, dweight is float. The same
+/// convolutions run on tensor cores. Throws std::invalid_argument on the CPU as well.
 void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
                             const Conv3dParams& params, const Exec& exec);
 

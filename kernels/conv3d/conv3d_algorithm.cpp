@@ -87,17 +87,17 @@ struct Candidate {
 constexpr Candidate wgrad_candidates[] = {
     {Conv3dAlgorithm::gemm, wide_gemm_wgrad_applies}, {Conv3dAlgorithm::halo_tile, halo_wgrad_applies},
     {Conv3dAlgorithm::gemm, gemm_wgrad_applies},      {Conv3dAlgorithm::strided, strided_wgrad_applies},
-    {Conv3dAlgorithm::direct, direct_applies},
+    {Conv3dAlgorithm::pointwise, pointwise_applies},  {Conv3dAlgorithm::direct, direct_applies},
 };
 constexpr Candidate candidates[] = {
-    {Conv3dAlgorithm::gemm, wide_gemm_applies}, {Conv3dAlgorithm::halo_tile, halo_tile_applies},
-    {Conv3dAlgorithm::gemm, gemm_applies},      {Conv3dAlgorithm::strided, strided_applies},
-    {Conv3dAlgorithm::direct, direct_applies},
+    {Conv3dAlgorithm::gemm, wide_gemm_applies},      {Conv3dAlgorithm::halo_tile, halo_tile_applies},
+    {Conv3dAlgorithm::gemm, gemm_applies},           {Conv3dAlgorithm::strided, strided_applies},
+    {Conv3dAlgorithm::pointwise, pointwise_applies}, {Conv3dAlgorithm::direct, direct_applies},
 };
 constexpr Candidate backward_input_candidates[] = {
-    {Conv3dAlgorithm::gemm, wide_gemm_applies}, {Conv3dAlgorithm::halo_tile, halo_tile_applies},
-    {Conv3dAlgorithm::gemm, gemm_applies},      {Conv3dAlgorithm::strided, strided_transposed_applies},
-    {Conv3dAlgorithm::direct, direct_applies},
+    {Conv3dAlgorithm::gemm, wide_gemm_applies},      {Conv3dAlgorithm::halo_tile, halo_tile_applies},
+    {Conv3dAlgorithm::gemm, gemm_applies},           {Conv3dAlgorithm::strided, strided_transposed_applies},
+    {Conv3dAlgorithm::pointwise, pointwise_applies}, {Conv3dAlgorithm::direct, direct_applies},
 };
 
 template <size_t N>
@@ -121,6 +121,17 @@ bool gemm_applies(const Conv3dParams& p, const View<const bfloat16>& out, const 
                   const CudaLimits& limits) {
   const GemmTile widest{p.kernel_size, 64};
   return gemm_kernels_apply(p, out, in, widest.shared_bytes(), limits);
+}
+
+bool pointwise_applies(const Conv3dParams& p, const View<const bfloat16>& out, const View<const bfloat16>& in,
+                       const CudaLimits& limits) {
+  if (p.kernel_size != 1 || p.stride != 1 || p.padding != 0) return false;
+  // Conversions of two floats to bfloat16 at a time came with 8.0.
+  if (limits.compute_capability < 80) return false;
+  // The narrow side's channels are unrolled; the wide side's are spread over a power of two of lanes, up to
+  // 8, 16 bytes each. Between more channels there are products enough for tensor cores.
+  const View<const bfloat16>&narrow = out.c <= in.c ? out : in, &wide = out.c <= in.c ? in : out;
+  return narrow.c <= 8 && (wide.c == 8 || wide.c == 16 || wide.c == 32 || wide.c == 64) && aligned(wide);
 }
 
 bool gemm_wgrad_applies(const Conv3dParams& p, const View<const bfloat16>& dy, const View<const bfloat16>& x,

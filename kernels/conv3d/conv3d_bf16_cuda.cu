@@ -29,6 +29,8 @@ void conv3d_forward(View<bfloat16> y, View<const bfloat16> x, const float* weigh
       return conv3d_forward_gemm(y, x, weight, bias, params, exec);
     case Conv3dAlgorithm::strided:
       return conv3d_forward_strided(y, x, weight, bias, limits.multiprocessors, exec);
+    case Conv3dAlgorithm::pointwise:
+      return conv3d_forward_pointwise(y, x, weight, bias, exec);
     case Conv3dAlgorithm::direct:
       return conv3d_forward_direct(y, x, weight, bias, params, exec);
   }
@@ -44,6 +46,8 @@ void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const flo
       return conv3d_backward_input_gemm(dx, dy, weight, params, exec);
     case Conv3dAlgorithm::strided:
       return conv3d_backward_input_strided(dx, dy, weight, nullptr, limits.multiprocessors, exec);
+    case Conv3dAlgorithm::pointwise:
+      return conv3d_backward_input_pointwise(dx, dy, weight, exec);
     case Conv3dAlgorithm::direct:
       return conv3d_backward_input_direct(dx, dy, weight, nullptr, params, exec);
   }
@@ -61,6 +65,8 @@ void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const 
       return conv3d_backward_weight_gemm(dweight, dy, x, params, exec);
     case Conv3dAlgorithm::strided:
       return conv3d_backward_weight_strided(dweight, dy, x, multiprocessors, exec);
+    case Conv3dAlgorithm::pointwise:
+      return conv3d_backward_weight_pointwise(dweight, dy, x, exec);
     case Conv3dAlgorithm::direct:
       return conv3d_backward_weight_direct(dweight, dy, x, params, exec);
   }

@@ -60,6 +60,14 @@ void conv3d_backward_input_gemm(View<bfloat16> dx, View<const bfloat16> dy, cons
 void conv3d_backward_weight_gemm(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
                                  const Conv3dParams& params, const Exec& exec, int64_t pieces = 0);
 
+/// The three functions with kernel 1 between few channels and more, where pointwise_applies(): bound by memory.
+void conv3d_forward_pointwise(View<bfloat16> y, View<const bfloat16> x, const float* weight,
+                              const float* bias, const Exec& exec);
+void conv3d_backward_input_pointwise(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
+                                     const Exec& exec);
+void conv3d_backward_weight_pointwise(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
+                                      const Exec& exec);
+
 /// conv3d_forward, _backward_input and _backward_weight on tensor cores with kernel 3, stride 2 and padding
 /// 1, where strided_applies(), strided_transposed_applies() and strided_wgrad_applies(). The second adds a
 /// bias (or null), for the transposed convolution.
