@@ -60,7 +60,8 @@ void conv3d_backward_input_gemm(View<bfloat16> dx, View<const bfloat16> dy, cons
 void conv3d_backward_weight_gemm(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
                                  const Conv3dParams& params, const Exec& exec, int64_t pieces = 0);
 
-/// The three functions with kernel 1 between few channels and more, where pointwise_applies(): bound by memory.
+/// The three functions with kernel 1 between few channels and more, where pointwise_applies(): bound by
+/// memory.
 void conv3d_forward_pointwise(View<bfloat16> y, View<const bfloat16> x, const float* weight,
                               const float* bias, const Exec& exec);
 void conv3d_backward_input_pointwise(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,

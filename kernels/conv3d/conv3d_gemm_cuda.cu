@@ -60,8 +60,9 @@ template <class T>
 __global__ void __launch_bounds__(block_threads)
     pack_kernel(uint32_t* packed, const float* weight, WeightOrder order, int64_t outputs, int64_t reduced,
                 int chunks) {
-  constexpr int volume = T::planes * T::kernel_size, count = pack_outputs * pack_reduced * volume;
-  __shared__ bfloat16 shared[count];
+  constexpr int volume = T::planes * T::kernel_size, count = pack_outputs * pack_reduced * volume,
+                output_pitch = pack_reduced * volume + 2;  // lanes of other outputs meet other banks
+  __shared__ bfloat16 shared[pack_outputs * output_pitch];
   const int reduced_blocks = 2 * chunks, reduced_block = static_cast<int>(blockIdx.x) % reduced_blocks,
             output_block = static_cast<int>(blockIdx.x) / reduced_blocks;
   const bool outputs_slowest = order.output_stride > order.reduced_stride;
@@ -72,7 +73,7 @@ __global__ void __launch_bounds__(block_threads)
     const int64_t output = int64_t{output_block} * pack_outputs + o,
                   from = int64_t{reduced_block} * pack_reduced + r;
     const bool inside = output < outputs && from < reduced;
-    shared[(o * pack_reduced + r) * volume + tap] =
+    shared[o * output_pitch + r * volume + tap] =
         to_bfloat16(inside ? weight[output * order.output_stride + from * order.reduced_stride + tap] : 0.0f);
   }
   __syncthreads();
@@ -85,7 +86,7 @@ __global__ void __launch_bounds__(block_threads)
     for (int word = 0; word < 4; ++word) {
       const int o = gemm_channel(pair * 2 + word / 2, g), r = 2 * q + word % 2 * 8;
       const bfloat16* const from =
-          shared + (o * pack_reduced + r) * volume + (order.flipped ? volume - 1 - tap : tap);
+          shared + o * output_pitch + r * volume + (order.flipped ? volume - 1 - tap : tap);
       words[word] = from[0].bits | uint32_t{from[volume].bits} << 16;
     }
     const int64_t group = (column_block * T::planes + tap / T::kernel_size) * chunks + reduced_block / 2,
@@ -98,33 +99,37 @@ __global__ void __launch_bounds__(block_threads)
 // --- Copies to shared memory
 // ---------------------------------------------------------------------------------
 
-// What a thread copies of the input: 16 bytes of every 32nd row. Element offsets from in.data, and nine bits
-// a row for the (kd, kh) whose voxel lies inside of the view.
+// What a thread copies of the input: 16 bytes of every 32nd row. Element offsets from in.data, and a bit for
+// each row and (kd, kh) whose voxel lies inside of the view, of a word for three rows (kernel 1: for all).
 template <class T>
 struct InputRows {
+  static constexpr int rows_a_word = T::planes == 1 ? T::thread_rows : 3;
   int offset[T::thread_rows];
-  uint32_t inside[(T::thread_rows + 2) / 3] = {};
+  uint32_t inside[(T::thread_rows + rows_a_word - 1) / rows_a_word] = {};
   int chunk;
 
+  static __device__ constexpr uint32_t bit(int i, int plane) {
+    return 1u << (i % rows_a_word * T::planes + plane);
+  }
+
   __device__ __forceinline__ InputRows(const View<const bfloat16>& in, int first) {
-    const int thread = static_cast<int>(threadIdx.x), pitch = static_cast<int>(in.w) + T::kernel_size / 2,
+    constexpr int middle = T::kernel_size / 2;
+    const int thread = static_cast<int>(threadIdx.x), pitch = static_cast<int>(in.w) + middle,
               height = static_cast<int>(in.h), depth = static_cast<int>(in.d),
               count = static_cast<int>(in.rows()) * pitch;
     chunk = thread % 4;
 #pragma unroll
     for (int i = 0; i < T::thread_rows; ++i) {
-      const int row = thread / 4 + i * T::row_step, position = first - T::kernel_size / 2 + row;
+      const int row = thread / 4 + i * T::row_step, position = first - middle + row;
       offset[i] = 0;
       if (row >= T::rows || position < 0 || position >= count) continue;
       const int w = position % pitch, h = position / pitch % height, d = position / pitch / height % depth,
                 n = position / pitch / height / depth;
       if (w >= in.w) continue;
-      offset[i] =
-          static_cast<int>(n * in.stride_n + d * in.stride_d + h * in.stride_h + w * in.stride_w) + chunk * 8;
+      offset[i] = static_cast<int>(n * in.stride_n + d * in.stride_d + h * in.stride_h + w * in.stride_w);
       for (int plane = 0; plane < T::planes; ++plane) {
-        const int of_d = d + plane / 3 - T::kernel_size / 2, of_h = h + plane % 3 - T::kernel_size / 2;
-        if (of_d >= 0 && of_d < depth && of_h >= 0 && of_h < height)
-          inside[i / 3] |= 1u << (i % 3 * 9 + plane);
+        const int of_d = d + plane / 3 - middle, of_h = h + plane % 3 - middle;
+        if (of_d >= 0 && of_d < depth && of_h >= 0 && of_h < height) inside[i / rows_a_word] |= bit(i, plane);
       }
     }
   }
@@ -135,26 +140,32 @@ template <class T>
 struct NextGroup {
   int plane, chunk;
   __device__ __forceinline__ void advance(int chunks) {
-    if (++chunk == chunks) chunk = 0, ++plane;
+    ++chunk;
+    if (T::planes > 1 && chunk == chunks) chunk = 0, ++plane;
   }
 };
 
 template <class T>
 __device__ __forceinline__ void copy_input(uint32_t tile, const View<const bfloat16>& in,
                                            const InputRows<T>& rows, const NextGroup<T>& group) {
-  constexpr int middle = T::kernel_size / 2;
-  const int thread = static_cast<int>(threadIdx.x), channel = group.chunk * GemmTile::channels,
-            kd = group.plane / 3, kh = group.plane - kd * 3,
-            shift = (kd - middle) * static_cast<int>(in.stride_d) +
-                    (kh - middle) * static_cast<int>(in.stride_h) + channel;
-  const bool channel_inside = channel + rows.chunk * 8 < in.c;
-  const uint32_t to = tile + gemm_offset(4, thread / 4, rows.chunk);
+  const int channel = group.chunk * GemmTile::channels + rows.chunk * 8,
+            plane = T::planes == 1 ? 0 : group.plane;
+  const bool channel_inside = channel < in.c;
+  int shift = channel_inside ? channel : 0;
+  if constexpr (T::planes > 1) {
+    const int kd = plane / 3, kh = plane - kd * 3;
+    shift += (kd - 1) * static_cast<int>(in.stride_d) + (kh - 1) * static_cast<int>(in.stride_h);
+  }
+  const int row = static_cast<int>(threadIdx.x) / 4;
+  const uint32_t to = tile + gemm_offset(4, row, rows.chunk);
 #pragma unroll
   for (int i = 0; i < T::thread_rows; ++i) {
-    const bool inside = channel_inside && (rows.inside[i / 3] >> group.plane & 1u << i % 3 * 9) != 0;
-    if ((i + 1) * T::row_step <= T::rows || thread / 4 + i * T::row_step < T::rows)
-      ptx::copy_16_async(to + i * T::row_step * 64, inside ? in.data + (rows.offset[i] + shift) : in.data,
-                         inside);
+    const uint32_t of_row = channel_inside ? rows.inside[i / InputRows<T>::rows_a_word] >> plane : 0;
+    const bool inside = (of_row & InputRows<T>::bit(i, 0)) != 0;
+    // Without a shift along D and H the voxel or the first one is there in any case.
+    const int offset = T::planes == 1 || inside ? rows.offset[i] + shift : 0;
+    if ((i + 1) * T::row_step <= T::rows || row + i * T::row_step < T::rows)
+      ptx::copy_16_async(to + i * T::row_step * 64, in.data + offset, inside);
   }
 }
 
@@ -259,45 +270,48 @@ __global__ void __launch_bounds__(T::threads, 2) gemm_kernel(Product p) {
   const int column_block = static_cast<int>(blockIdx.x) % p.column_blocks,
             rest = static_cast<int>(blockIdx.x) / p.column_blocks,
             first = rest % p.position_blocks * T::positions, piece = rest / p.position_blocks;
-  const int groups = T::planes * p.chunks, group_begin = static_cast<int>(groups * int64_t{piece} / p.pieces),
-            group_end = static_cast<int>(groups * int64_t{piece + 1} / p.pieces),
-            steps = (group_end - group_begin) * T::kernel_size;
+  const int all_groups = T::planes * p.chunks,
+            group_begin = static_cast<int>(all_groups * int64_t{piece} / p.pieces);
+  const unsigned groups =
+      static_cast<unsigned>(all_groups * int64_t{piece + 1} / p.pieces) - static_cast<unsigned>(group_begin);
 
   const InputRows<T> rows(p.in, first);
   NextGroup<T> next{group_begin / p.chunks, group_begin % p.chunks};
   const uint32_t* packed =
-      p.packed + (int64_t{column_block} * groups + group_begin) * T::kernel_size * (T::weight_bytes / 4);
-  // Copies of step `step`, and with its first tap those of its group's input.
-  const auto copy = [&](int step, bool with_input) {
-    if (step < steps) {
-      if (with_input) {
-        copy_input<T>(inputs + step / T::kernel_size % T::input_ring * T::input_bytes, p.in, rows, next);
+      p.packed + (int64_t{column_block} * all_groups + group_begin) * T::kernel_size * (T::weight_bytes / 4);
+  // Copies of the step of tap kw of `group`, and with its first tap those of the group's input.
+  const auto copy = [&](unsigned group, int kw) {
+    if (group < groups) {
+      if (kw == 0) {
+        copy_input<T>(inputs + group % T::input_ring * T::input_bytes, p.in, rows, next);
         next.advance(p.chunks);
       }
-      copy_weights<T>(weights + step % T::weight_ring * T::weight_bytes, packed);
+      copy_weights<T>(weights + (group * T::kernel_size + kw) % T::weight_ring * T::weight_bytes, packed);
       packed += T::weight_bytes / 4;
     }
     ptx::commit_copies();
   };
+  static_assert(GemmTile::ahead % T::kernel_size == 0);
+  constexpr int groups_ahead = GemmTile::ahead / T::kernel_size;
 #pragma unroll
-  for (int step = 0; step < GemmTile::ahead; ++step) copy(step, step % T::kernel_size == 0);
+  for (int step = 0; step < GemmTile::ahead; ++step) copy(step / T::kernel_size, step % T::kernel_size);
 
   float sums[T::fragment_rows][2 * T::pairs][4] = {};
   uint32_t input_of[T::kernel_size];
 #pragma unroll
   for (int kw = 0; kw < T::kernel_size; ++kw)
     input_of[kw] = inputs + gemm_offset(4, warp * 64 + lane % 16 + kw, lane / 16);
-  static_assert(GemmTile::ahead % T::kernel_size == 0);
 #pragma unroll 1
-  for (int step = 0; step < steps; step += T::kernel_size) {
-    const uint32_t input = step / T::kernel_size % T::input_ring * T::input_bytes;
+  for (unsigned group = 0; group < groups; ++group) {
+    const uint32_t input = group % T::input_ring * T::input_bytes;
 #pragma unroll
     for (int kw = 0; kw < T::kernel_size; ++kw) {
       ptx::wait_copies<GemmTile::ahead - 1>();
       __syncthreads();  // this step's copies are there, and what the next ones replace is done with
-      copy(step + kw + GemmTile::ahead, kw == 0);
-      multiply_step<T>(sums, input_of[kw] + input,
-                       weights + (step + kw) % T::weight_ring * T::weight_bytes + lane * 16);
+      copy(group + groups_ahead, kw);
+      multiply_step<T>(
+          sums, input_of[kw] + input,
+          weights + (group * T::kernel_size + kw) % T::weight_ring * T::weight_bytes + lane * 16);
     }
   }
   ptx::wait_copies<0>();
@@ -305,7 +319,7 @@ __global__ void __launch_bounds__(T::threads, 2) gemm_kernel(Product p) {
 }
 
 // The second pass: a thread adds the pieces of 8 channels of a voxel, in order.
-__global__ void __launch_bounds__(block_threads) add_pieces_kernel(Product p) {
+__global__ void __launch_bounds__(block_threads, 4) add_pieces_kernel(Product p) {
   const int64_t index = thread_index() * 8, channels = partial_channels(p.out.c), voxel = index / channels,
                 channel = index % channels, count = p.out.voxels() * channels;
   if (index >= count || channel >= p.out.c) return;

@@ -37,6 +37,7 @@ struct Problem {
 
 // A lane follows one row of the stages through the positions: the first half of a warp rows of x, the other
 // half those of dy. Row r of x is the position before row r of dy, so that the tap kw takes row r + kw.
+template <int KernelSize>
 struct RowCursor {
   int position, w, h, d;  ///< d and h of the voxel that the tap (kd, kh) takes; for dy of the voxel itself
   int offset;             ///< of that voxel from the view's data
@@ -62,6 +63,7 @@ struct RowCursor {
 
   // The voxel's offset, or -1 for zeros.
   __device__ __forceinline__ int source(const Axes& axes) const {
+    if constexpr (KernelSize == 1) return position < axes.count ? offset : -1;
     const bool inside = position < axes.count && w < axes.width &&
                         static_cast<unsigned>(h + shift_h) < static_cast<unsigned>(axes.height) &&
                         static_cast<unsigned>(d + shift_d) < static_cast<unsigned>(axes.depth);
@@ -119,12 +121,13 @@ __global__ void __launch_bounds__(threads, 3) gemm_wgrad_kernel(Problem p) {
   rest /= p.in_blocks;
   const int out_first = rest % p.out_blocks * channels, piece = rest / p.out_blocks;
   const int begin = static_cast<int>(int64_t{p.stages} * piece / p.pieces),
-            steps = static_cast<int>(int64_t{p.stages} * (piece + 1) / p.pieces) - begin;
+            end = static_cast<int>(int64_t{p.stages} * (piece + 1) / p.pieces);
+  const unsigned steps = static_cast<unsigned>(end - begin);
 
   const bool of_x = lane < 16;
-  RowCursor cursor(of_x ? p.x : p.dy, p.axes,
-                   begin * positions + warp * warp_rows + lane % 16 - (of_x ? middle : 0),
-                   of_x ? plane / 3 - middle : 0, of_x ? plane % 3 - middle : 0);
+  RowCursor<KernelSize> cursor(of_x ? p.x : p.dy, p.axes,
+                               begin * positions + warp * warp_rows + lane % 16 - (of_x ? middle : 0),
+                               of_x ? plane / 3 - middle : 0, of_x ? plane % 3 - middle : 0);
   const int chunk = lane % 8;
   const bool in_inside = in_first + chunk * 8 < p.x.c, out_inside = out_first + chunk * 8 < p.dy.c;
   const bfloat16* const x = p.x.data + (in_inside ? in_first + chunk * 8 : 0);
@@ -132,7 +135,7 @@ __global__ void __launch_bounds__(threads, 3) gemm_wgrad_kernel(Problem p) {
   const uint32_t copy_to = gemm_offset(8, warp * warp_rows + lane / 8, chunk);
   // Copies the next stage to its place in the rings. With kernel 3 the last tap of a stage's last rows takes
   // the first rows of x of the stage after it, which is copied too.
-  const auto copy = [&](int step) {
+  const auto copy = [&](unsigned step) {
     if (step < steps + middle) {
       const int source = cursor.source(p.axes);
       const uint32_t to = copy_to + step % ring * stage_bytes;
@@ -143,7 +146,7 @@ __global__ void __launch_bounds__(threads, 3) gemm_wgrad_kernel(Problem p) {
     ptx::commit_copies();
   };
 #pragma unroll
-  for (int step = 0; step < ring - 1; ++step) copy(step);
+  for (unsigned step = 0; step < ring - 1; ++step) copy(step);
 
   // A lane's row of x and dy in 16 positions, see load_matrix_x4_transposed(): matrices (positions 0-7;
   // channels 0-7, 8-15), (8-15; the same) for A, (channels 0-7; positions 0-7, 8-15), (8-15; the same) for B.
@@ -155,7 +158,7 @@ __global__ void __launch_bounds__(threads, 3) gemm_wgrad_kernel(Problem p) {
   const uint32_t dy_lane = dy_stages + gemm_offset(8, lane / 8 % 2 * 8 + lane % 8, lane / 16);
   float sums[KernelSize][fragments][4] = {};
 #pragma unroll 1
-  for (int step = 0; step < steps; ++step) {
+  for (unsigned step = 0; step < steps; ++step) {
     ptx::wait_copies<ring - 2 - middle>();
     __syncthreads();  // this stage is there, with kernel 3 the next one too; the one before is done with
     copy(step + ring - 1);
@@ -169,7 +172,7 @@ __global__ void __launch_bounds__(threads, 3) gemm_wgrad_kernel(Problem p) {
         ptx::load_matrix_x4_transposed(b[j], ((dy_lane + slot) ^ j << 5) + part * 16 * row_bytes);
 #pragma unroll
       for (int kw = 0; kw < KernelSize; ++kw) {
-        const bool beyond = part == parts - 1 && x_row + kw >= 16;
+        const bool beyond = kw > 0 && part == parts - 1 && x_row + kw >= 16;
         ptx::load_matrix_x4_transposed(a[kw], x_lane[kw] + (beyond ? next : slot) + part * 16 * row_bytes);
       }
 #pragma unroll
