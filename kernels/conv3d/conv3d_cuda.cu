@@ -214,10 +214,10 @@ __global__ void __launch_bounds__(block_threads)
 
 constexpr int sum_width = 32, sum_slices = 32;
 
-// out += the sum over pieces of partials[piece], as accumulate_pieces() says: a block takes 32 neighbouring
-// i, 32 threads share the pieces of one i, and their sums are added in order.
+// out[i] += the sum over pieces of partials[piece][i]: a block takes 32 neighbouring i, 32 threads share the
+// pieces of one i, and their sums are added in order.
 __global__ void __launch_bounds__(sum_width* sum_slices)
-    accumulate_pieces_kernel(float* out, const float* partials, int64_t count, int64_t pieces, int64_t taps) {
+    accumulate_pieces_kernel(float* out, const float* partials, int64_t count, int64_t pieces) {
   __shared__ double shared[sum_slices][sum_width];
   const int column = static_cast<int>(threadIdx.x) % sum_width,
             slice = static_cast<int>(threadIdx.x) / sum_width;
@@ -230,8 +230,7 @@ __global__ void __launch_bounds__(sum_width* sum_slices)
   __syncthreads();
   if (slice != 0 || i >= count) return;
   for (int s = 1; s < sum_slices; ++s) sum += shared[s][column];
-  const int64_t pairs = count / taps;
-  out[i % pairs * taps + i / pairs] += static_cast<float>(sum);
+  out[i] += static_cast<float>(sum);
 }
 
 template <int K, int S, int P, class T>
@@ -307,10 +306,9 @@ void conv3d_backward_weight_direct(float* dweight, View<const T> dy, View<const 
   with_constants(params, [&]<int K, int S, int P>() { backward_weight<K, S, P>(dweight, dy, x, exec); });
 }
 
-void accumulate_pieces(float* out, const float* partials, int64_t count, int64_t pieces, const Exec& exec,
-                       int64_t taps) {
+void accumulate_pieces(float* out, const float* partials, int64_t count, int64_t pieces, const Exec& exec) {
   accumulate_pieces_kernel<<<blocks_for(count, sum_width), sum_width * sum_slices, 0, stream_of(exec)>>>(
-      out, partials, count, pieces, taps);
+      out, partials, count, pieces);
   check_launch();
 }
 

@@ -27,10 +27,8 @@ template <class T>
 void conv3d_backward_weight_direct(float* dweight, View<const T> dy, View<const T> x,
                                    const Conv3dParams& params, const Exec& exec);
 
-/// out[i] += the sum over pieces of partials[piece * count + i], in double and in order. With `taps` the
-/// partial sums of a piece lie tap by tap: those of out[pair * taps + tap] at tap * (count / taps) + pair.
-void accumulate_pieces(float* out, const float* partials, int64_t count, int64_t pieces, const Exec& exec,
-                       int64_t taps = 1);
+/// out[i] += the sum over pieces of partials[piece * count + i], in double and in order.
+void accumulate_pieces(float* out, const float* partials, int64_t count, int64_t pieces, const Exec& exec);
 
 /// conv3d_forward on tensor cores where halo_tile_applies() (conv3d_algorithm.h). The work is cut for a GPU
 /// of so many multiprocessors (halo_grid()), on which the results do not depend.

@@ -4,8 +4,7 @@
 // (kd, kh) and 32 channels and takes the three taps kw from it. Where positions are few the sum is cut into
 // pieces, whose partial results a second pass adds in order. The gradient with respect to the input is the
 // same kernel with flipped and transposed weights.
-#include "kernels/common/bfloat16.h"
-#include "kernels/common/launch.cuh"
+#include "kernels/common/lanes.cuh"
 #include "kernels/common/ptx/copy_async.cuh"
 #include "kernels/common/ptx/matrix.cuh"
 #include "kernels/common/ptx/vector_access.cuh"
@@ -96,8 +95,7 @@ __global__ void __launch_bounds__(block_threads)
   }
 }
 
-// --- Copies to shared memory
-// ---------------------------------------------------------------------------------
+// --- Copies to shared memory -------------------------------------------------------------------------------
 
 // What a thread copies of the input: 16 bytes of every 32nd row. Element offsets from in.data, and a bit for
 // each row and (kd, kh) whose voxel lies inside of the view, of a word for three rows (kernel 1: for all).
@@ -180,8 +178,7 @@ __device__ __forceinline__ void copy_weights(uint32_t tile, const uint32_t* pack
   }
 }
 
-// --- Products
-// ------------------------------------------------------------------------------------------------
+// --- Products ----------------------------------------------------------------------------------------------
 
 // sums += one step: 32 channels of one tap. `input` is the lane's address for ldmatrix, `weights` that of its
 // fragments.
@@ -207,13 +204,10 @@ __device__ __forceinline__ void multiply_step(float (&sums)[T::fragment_rows][2 
 }
 
 // Stores 8 neighbouring output channels of a voxel: the one way by which results leave.
-__device__ __forceinline__ void store_channels(bfloat16* out, const float (&sums)[8], const float* bias) {
-  float values[8];
+__device__ __forceinline__ void store_channels(bfloat16* out, Lanes<8> sums, const float* bias) {
 #pragma unroll
-  for (int i = 0; i < 8; ++i) values[i] = sums[i] + (bias != nullptr ? bias[i] : 0.0f);
-  ptx::store_global_16(out, ptx::pack_bfloat16(values[0], values[1]),
-                       ptx::pack_bfloat16(values[2], values[3]), ptx::pack_bfloat16(values[4], values[5]),
-                       ptx::pack_bfloat16(values[6], values[7]));
+  for (int i = 0; i < 8; ++i) sums[i] += bias != nullptr ? bias[i] : 0.0f;
+  sums.store(out);
 }
 
 // Partial sums of a voxel: of every 32 channels, which four lanes hold, first the lanes' first four and then
@@ -241,7 +235,7 @@ __device__ __forceinline__ void store_sums(const Product& p, int64_t piece, int 
     for (int part = 0; part < T::columns / 32; ++part) {
       const int64_t channel = first_channel + part * 32 + q * 8;
       if (channel >= p.out.c) continue;
-      float values[8];
+      Lanes<8> values;
 #pragma unroll
       for (int c = 0; c < 8; ++c) values[c] = sums[i / 2][part * 4 + c / 2][i % 2 * 2 + c % 2];
       if (p.pieces == 1) {
@@ -250,11 +244,8 @@ __device__ __forceinline__ void store_sums(const Product& p, int64_t piece, int 
       } else {
         float* const to = p.partials + ((piece * rows + row) * width + w) * partial_channels(p.out.c) +
                           partial_offset(channel);
-#pragma unroll
-        for (int half = 0; half < 2; ++half)
-          ptx::store_global_16(to + half * 16, __float_as_uint(values[half * 4]),
-                               __float_as_uint(values[half * 4 + 1]), __float_as_uint(values[half * 4 + 2]),
-                               __float_as_uint(values[half * 4 + 3]));
+        Lanes<4>{{values[0], values[1], values[2], values[3]}}.store(to);
+        Lanes<4>{{values[4], values[5], values[6], values[7]}}.store(to + 16);
       }
     }
   }
@@ -324,14 +315,13 @@ __global__ void __launch_bounds__(block_threads, 4) add_pieces_kernel(Product p)
                 channel = index % channels, count = p.out.voxels() * channels;
   if (index >= count || channel >= p.out.c) return;
   const float* from = p.partials + voxel * channels + partial_offset(channel);
-  float sums[8] = {};
+  auto sums = Lanes<8>::all(0);
   for (int64_t piece = 0; piece < p.pieces; ++piece, from += count) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      uint32_t words[4];
-      ptx::load_constant_16(words, from + half * 16);
+      const auto values = Lanes<4>::load_constant(from + half * 16);
 #pragma unroll
-      for (int i = 0; i < 4; ++i) sums[half * 4 + i] += __uint_as_float(words[i]);
+      for (int i = 0; i < 4; ++i) sums[half * 4 + i] += values[i];
     }
   }
   store_channels(cuda::voxel(p.out, voxel) + channel, sums, p.bias == nullptr ? nullptr : p.bias + channel);

@@ -190,6 +190,39 @@ __global__ void __launch_bounds__(threads, 3) gemm_wgrad_kernel(Problem p) {
     store_sums(p.partials + (tap + kw) * pairs, p.x.c, p.dy.c, in_first + warp * 16, out_first, sums[kw]);
 }
 
+constexpr int sum_pairs = 32, sum_slices = block_threads / sum_pairs;
+
+// The second pass of kernel 3: dweight[pair][tap] += the sum over pieces, in order, of
+// partials[piece][tap][pair]. A thread takes a pair of channels and every eighth tap; through shared memory
+// the block's pairs are stored as the run that they are.
+__global__ void __launch_bounds__(block_threads)
+    accumulate_taps_kernel(float* dweight, const float* partials, int64_t pairs, int pieces) {
+  constexpr int taps = 27, turns = (taps + sum_slices - 1) / sum_slices;
+  __shared__ float shared[sum_pairs * taps];
+  const int lane = static_cast<int>(threadIdx.x) % sum_pairs,
+            slice = static_cast<int>(threadIdx.x) / sum_pairs;
+  const int64_t first = int64_t{blockIdx.x} * sum_pairs;
+  double sums[turns] = {};
+  if (first + lane < pairs) {
+    for (int piece = 0; piece < pieces; ++piece) {
+#pragma unroll
+      for (int turn = 0; turn < turns; ++turn) {
+        const int tap = slice + turn * sum_slices;
+        if (tap < taps) sums[turn] += partials[(int64_t{piece} * taps + tap) * pairs + first + lane];
+      }
+    }
+  }
+#pragma unroll
+  for (int turn = 0; turn < turns; ++turn) {
+    const int tap = slice + turn * sum_slices;
+    if (tap < taps) shared[lane * taps + tap] = static_cast<float>(sums[turn]);
+  }
+  __syncthreads();
+  for (int i = static_cast<int>(threadIdx.x); i < sum_pairs * taps; i += block_threads) {
+    if (first * taps + i < pairs * taps) dweight[first * taps + i] += shared[i];
+  }
+}
+
 template <int KernelSize>
 void launch(float* dweight, const View<const bfloat16>& dy, const View<const bfloat16>& x, const Exec& exec,
             int64_t pieces) {
@@ -220,7 +253,13 @@ void launch(float* dweight, const View<const bfloat16>& dy, const View<const bfl
   gemm_wgrad_kernel<KernelSize><<<blocks_for(pieces * blocks, 1), threads, 0, stream_of(exec)>>>(
       {dy, x, axes, partials, stages, static_cast<int>(pieces), in_blocks, out_blocks});
   check_launch();
-  accumulate_pieces(dweight, partials, count, pieces, exec, taps);
+  if constexpr (KernelSize == 1) {
+    accumulate_pieces(dweight, partials, count, pieces, exec);
+  } else {
+    accumulate_taps_kernel<<<blocks_for(dy.c * x.c, sum_pairs), block_threads, 0, stream_of(exec)>>>(
+        dweight, partials, dy.c * x.c, static_cast<int>(pieces));
+    check_launch();
+  }
 }
 
 }  // namespace
