@@ -13,10 +13,10 @@ namespace vg {
 void Node::pass(size_t index, const Tensor& gradient) {
   const Edge& edge = inputs_.at(index);
   if (edge.meta == nullptr) return;
-  if (gradient.shape() != edge.shape) {
-    throw std::logic_error(std::string(name()) + ": gradient of input " + std::to_string(index) +
-                           " has shape " + to_string(gradient.shape()) + ", expected " +
-                           to_string(edge.shape));
+  if (gradient.shape() != edge.shape || gradient.dtype() != edge.dtype) {
+    throw std::logic_error(std::string(name()) + ": gradient of input " + std::to_string(index) + " is " +
+                           dtype_name(gradient.dtype()) + " " + to_string(gradient.shape()) + ", expected " +
+                           dtype_name(edge.dtype) + " " + to_string(edge.shape));
   }
   Tensor& grad = edge.meta->grad;
   // A gradient handed to two inputs (as add does) is shared until somebody must write: then the writer takes
@@ -27,10 +27,13 @@ void Node::pass(size_t index, const Tensor& gradient) {
   }
   const kernels::Exec exec = Context::get().exec(gradient.device());
   if (grad.storage_use_count() == 1) {
-    kernels::accumulate(grad.view(), gradient.view<const float>(), 1, exec);
+    with_element_type(
+        grad, [&]<class T>() { kernels::accumulate(grad.view<T>(), gradient.view<const T>(), 1, exec); });
   } else {
-    Tensor sum = Tensor::empty_like(grad);
-    kernels::add(sum.view(), grad.view<const float>(), gradient.view<const float>(), exec);
+    const Tensor sum = Tensor::empty_like(grad);
+    with_element_type(grad, [&]<class T>() {
+      kernels::add(sum.view<T>(), grad.view<const T>(), gradient.view<const T>(), exec);
+    });
     grad = sum;
   }
 }

@@ -14,14 +14,14 @@ namespace vg {
 /// Memory allocated while recording belongs to the graph, or is shared with tensors that outlive it.
 ///
 /// What the host decides (shapes, launch configurations, scalar arguments) is frozen; what was given to
-/// Context::host_work() is done again. The function must not wait for the device, and numbers drawn on the host (dropout's) would
-/// be the same in every replay: networks with dropout must not be captured. PyTorch's torch.cuda.CUDAGraph
-/// has the same rules.
+/// Context::host_work() is done again. The function must not wait for the device, and numbers drawn on the
+/// host (dropout's) would be the same in every replay: networks with dropout must not be captured. PyTorch's
+/// torch.cuda.CUDAGraph has the same rules.
 class CapturedGraph {
  public:
   /// Records without running anything. Run the function once before, uncaptured, so that scratch memory has
-  /// its size and gradients their memory. Throws kernels::CudaError if something in it cannot be recorded, and
-  /// whatever `work` throws.
+  /// its size and gradients their memory. Throws kernels::CudaError if something in it cannot be recorded,
+  /// and whatever `work` throws.
   explicit CapturedGraph(const std::function<void()>& work);
   CapturedGraph(const CapturedGraph&) = delete;
   CapturedGraph& operator=(const CapturedGraph&) = delete;

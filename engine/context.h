@@ -44,8 +44,8 @@ class Context {
 
   [[nodiscard]] bool recording() const { return recording_; }
 
-  /// Does work of the host that belongs to a step (counters). While a CapturedGraph records the step, the work
-  /// is recorded too: each replay does it.
+  /// Does work of the host that belongs to a step (counters). While a CapturedGraph records the step, the
+  /// work is recorded too: each replay does it.
   void host_work(const std::function<void()>& work);
 
  private:

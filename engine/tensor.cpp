@@ -192,6 +192,22 @@ Tensor Tensor::to(Device target) const {
   return t;
 }
 
+Tensor Tensor::to(DType target) const {
+  if (target == dtype_) return *this;
+  Tensor t = activation_ ? activation(shape_[0], shape_[1], shape_[2], shape_[3], shape_[4], device(), target)
+                         : empty(shape_, target, device());
+  const kernels::Exec exec = Context::get().exec(device());
+  if (target == DType::bfloat16 && dtype_ == DType::float32) {
+    kernels::cast(t.view<bfloat16>(), view<const float>(), exec);
+  } else if (target == DType::float32 && dtype_ == DType::bfloat16) {
+    kernels::cast(t.view<float>(), view<const bfloat16>(), exec);
+  } else {
+    throw std::logic_error(std::string("cast from ") + dtype_name(dtype_) + " to " + dtype_name(target) +
+                           " is not supported");
+  }
+  return t;
+}
+
 namespace {
 
 // One run of memory with the same content. Only activations have gaps: a halo, or channels of others.
@@ -205,6 +221,8 @@ void copy_on_device(const Tensor& destination, const Tensor& source) {
   const kernels::Exec exec = Context::get().exec(destination.device());
   if (destination.dtype() == DType::float32) {
     kernels::copy(destination.view(), source.view<const float>(), exec);
+  } else if (destination.dtype() == DType::bfloat16) {
+    kernels::copy(destination.view<bfloat16>(), source.view<const bfloat16>(), exec);
   } else if (destination.dtype() == DType::uint8) {
     kernels::copy(destination.view<uint8_t>(), source.view<const uint8_t>(), exec);
   } else {
@@ -246,7 +264,8 @@ void Tensor::copy_from(const Tensor& source) const {
 }
 
 void Tensor::fill(float value) const {
-  kernels::fill(view(), value, Context::get().exec(device()));
+  with_element_type(*this,
+                    [&]<class T>() { kernels::fill(view<T>(), value, Context::get().exec(device())); });
 }
 
 void Tensor::copy_to_host(void* destination, DType dtype) const {

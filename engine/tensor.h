@@ -100,6 +100,9 @@ class Tensor {
   [[nodiscard]] Tensor clone() const;
   /// A copy on the device, or this tensor if it is there. Not recorded.
   [[nodiscard]] Tensor to(Device device) const;
+  /// A copy of a float32 or bfloat16 tensor as the other type (rounded to nearest even), or this tensor if it
+  /// has the type. Not recorded.
+  [[nodiscard]] Tensor to(DType dtype) const;
   /// Copies values and nothing else from a tensor of the same shape and type, on any device. Not recorded.
   void copy_from(const Tensor& source) const;
   void fill(float value) const;
@@ -148,6 +151,14 @@ class Tensor {
   int halo_ = 0;
   std::shared_ptr<AutogradMeta> meta_;
 };
+
+/// Calls function.operator()<T>() with T the type of a floating-point tensor's elements: float or bfloat16.
+/// Throws std::logic_error for other types.
+template <class Function>
+void with_element_type(const Tensor& tensor, const Function& function) {
+  if (tensor.dtype() == DType::bfloat16) return function.template operator()<bfloat16>();
+  function.template operator()<float>();
+}
 
 /// A tensor under its full name, e.g. "model.0.conv.0.conv.weight".
 using NamedTensor = std::pair<std::string, Tensor>;

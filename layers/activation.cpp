@@ -17,9 +17,11 @@ class ActivationNode : public Node {
     const Tensor dx = reuse_or_allocate(grad_output);
     Tensor dslope;
     if (slope_.defined()) dslope = needs(1) ? accumulation_buffer(1) : Tensor::empty_like(slope_);
-    kernels::activation_backward(dx.view(), dslope.defined() ? dslope.data<float>() : nullptr,
-                                 grad_output.view<const float>(), saved_.view<const float>(),
-                                 data_or_null(slope_), params_, exec_of(dx));
+    with_element_type(dx, [&]<class T>() {
+      kernels::activation_backward(dx.view<T>(), dslope.defined() ? dslope.data<float>() : nullptr,
+                                   grad_output.view<const T>(), saved_.view<const T>(), data_or_null(slope_),
+                                   params_, exec_of(dx));
+    });
     pass(0, dx);
   }
 
@@ -36,7 +38,9 @@ Tensor activate(const char* function, Tensor x, const Tensor& slope, const Activ
                                (params.kind == ActivationKind::leaky_relu && params.negative_slope >= 0);
   const bool recorded = should_record({x, slope});
   const Tensor y = output_suffices || !recorded ? reuse_or_allocate(x) : Tensor::empty_like(x);
-  kernels::activation_forward(y.view(), x.view<const float>(), data_or_null(slope), params, exec_of(x));
+  with_element_type(x, [&]<class T>() {
+    kernels::activation_forward(y.view<T>(), x.view<const T>(), data_or_null(slope), params, exec_of(x));
+  });
   return record<ActivationNode>(y, {x, slope}, output_suffices ? y : x.detach(), slope.detach(), params);
 }
 

@@ -62,10 +62,12 @@ class AttentionGateNode : public Node {
     const AttentionGateGradients gradients{p[0], p[1], p[2], p[3], p[4],  p[5],
                                            p[6], p[7], p[8], p[9], p[10], p[11]};
     const Tensor dg = Tensor::empty_like(g_), dx = Tensor::empty_like(x_);
-    kernels::attention_gate_backward(dg.view(), dx.view(), gradients, grad_output.view<const float>(),
-                                     psi_.view<const float>(), statistics_pointers(statistics_),
-                                     g_.view<const float>(), x_.view<const float>(),
-                                     weight_pointers(branches_), params_, exec_of(dx));
+    with_element_type(dx, [&]<class T>() {
+      kernels::attention_gate_backward(dg.view<T>(), dx.view<T>(), gradients, grad_output.view<const T>(),
+                                       psi_.view<const T>(), statistics_pointers(statistics_),
+                                       g_.view<const T>(), x_.view<const T>(), weight_pointers(branches_),
+                                       params_, exec_of(dx));
+    });
     pass(0, dg);
     pass(1, dx);
   }
@@ -95,9 +97,9 @@ Tensor attention_gate(const Tensor& g, const Tensor& x, const AttentionGateBranc
                       const BatchNormParams& params) {
   require_activation("attention_gate", "g", g);
   require_activation("attention_gate", "x", x);
-  require_same_device("attention_gate", g, x);
-  require(g.view().same_voxels(x.view()), "attention_gate: g is ", to_string(g.shape()), " and x ",
-          to_string(x.shape()), ", expected the same voxels");
+  require_alike("attention_gate", g, x);
+  require(same_voxels(g, x), "attention_gate: g is ", to_string(g.shape()), " and x ", to_string(x.shape()),
+          ", expected the same voxels");
   require(gate.bias.defined(), "attention_gate: bias is undefined");
   const int64_t intermediate = gate.bias.elements(), count = x.elements() / x.size(4);
   check_branch(gate, g.size(4), intermediate, x);
@@ -120,9 +122,11 @@ Tensor attention_gate(const Tensor& g, const Tensor& x, const AttentionGateBranc
                                     : Statistics{b.running_mean, b.running_var};
   }
   const Tensor y = Tensor::activation_like(x), coefficients = Tensor::activation_like(x, 1);
-  kernels::attention_gate_forward(y.view(), coefficients.view(), statistics_pointers(statistics),
-                                  g.view<const float>(), x.view<const float>(), weight_pointers(branches),
-                                  kernel_params, exec_of(x));
+  with_element_type(x, [&]<class T>() {
+    kernels::attention_gate_forward(y.view<T>(), coefficients.view<T>(), statistics_pointers(statistics),
+                                    g.view<const T>(), x.view<const T>(), weight_pointers(branches),
+                                    kernel_params, exec_of(x));
+  });
   if (params.training) {
     for (size_t i = 0; i < branches.size(); ++i) {
       const AttentionGateBranch& b = branches[i];

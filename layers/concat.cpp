@@ -32,16 +32,18 @@ Tensor concat(const std::vector<Tensor>& inputs) {
   int64_t total = 0;
   for (const Tensor& input : inputs) {
     require_activation("concat", "input", input);
-    require_same_device("concat", inputs[0], input);
+    require_alike("concat", inputs[0], input);
     channels.push_back(input.size(4));
     total += input.size(4);
   }
   const Tensor y = Tensor::activation_like(inputs[0], total);
   int64_t begin = 0;
   for (const Tensor& input : inputs) {
-    kernels::require(input.view().same_voxels(y.view()), "concat: got ", to_string(inputs[0].shape()),
-                     " and ", to_string(input.shape()));
-    kernels::copy(y.view().channels(begin, begin + input.size(4)), input.view<const float>(), exec_of(y));
+    kernels::require(same_voxels(input, y), "concat: got ", to_string(inputs[0].shape()), " and ",
+                     to_string(input.shape()));
+    with_element_type(y, [&]<class T>() {
+      kernels::copy(y.view<T>().channels(begin, begin + input.size(4)), input.view<const T>(), exec_of(y));
+    });
     begin += input.size(4);
   }
   return record<ConcatNode>(y, inputs, std::move(channels));

@@ -15,22 +15,27 @@ class ConvTranspose3dNode : public Node {
   const char* name() const override { return "conv_transpose3d"; }
 
   void backward(const Tensor& grad_output) override {
+    with_element_type(grad_output, [&]<class T>() { backward_of<T>(grad_output); });
+  }
+
+ private:
+  template <class T>
+  void backward_of(const Tensor& grad_output) {
     const kernels::Exec exec = exec_of(grad_output);
-    const View<const float> dy = grad_output.view<const float>();
+    const View<const T> dy = grad_output.view<const T>();
     if (needs(1)) {
-      kernels::conv_transpose3d_backward_weight(accumulation_buffer(1).data<float>(), dy,
-                                                x_.view<const float>(), params_, exec);
+      kernels::conv_transpose3d_backward_weight(accumulation_buffer(1).data<float>(), dy, x_.view<const T>(),
+                                                params_, exec);
     }
     x_ = Tensor();  // its memory is free for dx
     if (needs(2)) kernels::conv3d_backward_bias(accumulation_buffer(2).data<float>(), dy, exec);
     if (!needs(0)) return;
     const Tensor dx = Tensor::activation(x_shape_[0], x_shape_[1], x_shape_[2], x_shape_[3], x_shape_[4],
-                                         grad_output.device());
-    kernels::conv_transpose3d_backward_input(dx.view(), dy, weight_.data<const float>(), params_, exec);
+                                         grad_output.device(), grad_output.dtype());
+    kernels::conv_transpose3d_backward_input(dx.view<T>(), dy, weight_.data<const float>(), params_, exec);
     pass(0, dx);
   }
 
- private:
   Tensor x_;
   Shape x_shape_;
   Tensor weight_;
@@ -51,10 +56,12 @@ Tensor conv_transpose3d(const Tensor& x, const Tensor& weight, const Tensor& bia
     kernels::require(result > 0, "conv_transpose3d: input ", to_string(x.shape()), " leaves no output");
     return result;
   };
-  const Tensor y =
-      Tensor::activation(x.size(0), extent(1), extent(2), extent(3), params.out_channels, x.device());
-  kernels::conv_transpose3d_forward(y.view(), x.view<const float>(), weight.data<const float>(),
-                                    data_or_null(bias), params, exec_of(x));
+  const Tensor y = Tensor::activation(x.size(0), extent(1), extent(2), extent(3), params.out_channels,
+                                      x.device(), x.dtype());
+  with_element_type(x, [&]<class T>() {
+    kernels::conv_transpose3d_forward(y.view<T>(), x.view<const T>(), weight.data<const float>(),
+                                      data_or_null(bias), params, exec_of(x));
+  });
   return record<ConvTranspose3dNode>(y, {x, weight, bias}, weight.requires_grad() ? x.detach() : Tensor(),
                                      x.shape(), weight.detach(), params);
 }

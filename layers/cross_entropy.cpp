@@ -19,10 +19,12 @@ class CrossEntropyNode : public Node {
 
   void backward(const Tensor& grad_output) override {
     const Tensor dlogits = Tensor::empty_like(logits_);
-    kernels::cross_entropy_backward(dlogits.view(), grad_output.data<const float>(),
-                                    weight_sum_.data<const float>(), logits_.view<const float>(),
-                                    labels_.view<const uint8_t>(), data_or_null(class_weights_), params_,
-                                    exec_of(dlogits));
+    with_element_type(dlogits, [&]<class T>() {
+      kernels::cross_entropy_backward(dlogits.view<T>(), grad_output.data<const float>(),
+                                      weight_sum_.data<const float>(), logits_.view<const T>(),
+                                      labels_.view<const uint8_t>(), data_or_null(class_weights_), params_,
+                                      exec_of(dlogits));
+    });
     pass(0, dlogits);
   }
 
@@ -41,9 +43,11 @@ Tensor cross_entropy_loss(const Tensor& logits, const Tensor& labels, const Cros
     require_parameter("cross_entropy_loss", "class_weights", class_weights, {logits.size(4)}, logits);
   const Tensor loss = Tensor::empty({1}, DType::float32, logits.device());
   const Tensor weight_sum = Tensor::empty({1}, DType::float32, logits.device());
-  kernels::cross_entropy_forward(loss.data<float>(), weight_sum.data<float>(), logits.view<const float>(),
-                                 labels.view<const uint8_t>(), data_or_null(class_weights), params,
-                                 exec_of(logits));
+  with_element_type(logits, [&]<class T>() {
+    kernels::cross_entropy_forward(loss.data<float>(), weight_sum.data<float>(), logits.view<const T>(),
+                                   labels.view<const uint8_t>(), data_or_null(class_weights), params,
+                                   exec_of(logits));
+  });
   return record<CrossEntropyNode>(loss, {logits}, logits.detach(), labels, weight_sum, class_weights.detach(),
                                   params);
 }

@@ -27,10 +27,12 @@ class DiceNode : public Node {
 
   void backward(const Tensor& grad_output) override {
     const Tensor dlogits = Tensor::empty_like(logits_);
-    kernels::dice_backward(dlogits.view(), grad_output.data<const float>(), sums_.data<const float>(),
-                           logits_.view<const float>(), labels_.view<const uint8_t>(),
-                           counted_weights(class_weights_, logits_.size(4), params_), params_,
-                           exec_of(dlogits));
+    with_element_type(dlogits, [&]<class T>() {
+      kernels::dice_backward(dlogits.view<T>(), grad_output.data<const float>(), sums_.data<const float>(),
+                             logits_.view<const T>(), labels_.view<const uint8_t>(),
+                             counted_weights(class_weights_, logits_.size(4), params_), params_,
+                             exec_of(dlogits));
+    });
     pass(0, dlogits);
   }
 
@@ -54,9 +56,11 @@ Tensor dice_loss(const Tensor& logits, const Tensor& labels, const DiceParams& p
       params.reduction == LossReduction::none ? Shape{params.batch ? 1 : n, counted} : Shape{1};
   const Tensor loss = Tensor::empty(shape, DType::float32, logits.device());
   const Tensor sums = Tensor::empty({n, c, 3}, DType::float32, logits.device());
-  kernels::dice_forward(loss.data<float>(), sums.data<float>(), logits.view<const float>(),
-                        labels.view<const uint8_t>(), counted_weights(class_weights, c, params), params,
-                        exec_of(logits));
+  with_element_type(logits, [&]<class T>() {
+    kernels::dice_forward(loss.data<float>(), sums.data<float>(), logits.view<const T>(),
+                          labels.view<const uint8_t>(), counted_weights(class_weights, c, params), params,
+                          exec_of(logits));
+  });
   return record<DiceNode>(loss, {logits}, logits.detach(), labels, sums, class_weights.detach(), params);
 }
 

@@ -16,7 +16,9 @@ class DropoutNode : public Node {
 
   void backward(const Tensor& grad_output) override {
     const Tensor dx = reuse_or_allocate(grad_output);
-    kernels::dropout(dx.view(), grad_output.view<const float>(), params_, exec_of(dx));
+    with_element_type(dx, [&]<class T>() {
+      kernels::dropout(dx.view<T>(), grad_output.view<const T>(), params_, exec_of(dx));
+    });
     pass(0, dx);
   }
 
@@ -36,7 +38,8 @@ Tensor dropout(Tensor x, float probability, Rng& rng) {
   require_probability(probability);
   const DropoutParams params{.probability = probability, .seed = rng.seed(), .offset = rng.next_offset()};
   const Tensor y = reuse_or_allocate(x);
-  kernels::dropout(y.view(), x.view<const float>(), params, exec_of(x));
+  with_element_type(x,
+                    [&]<class T>() { kernels::dropout(y.view<T>(), x.view<const T>(), params, exec_of(x)); });
   return record<DropoutNode>(y, {x}, params);
 }
 

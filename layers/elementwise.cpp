@@ -24,7 +24,9 @@ class ScaleNode : public Node {
   const char* name() const override { return "scale"; }
   void backward(const Tensor& grad_output) override {
     const Tensor dx = reuse_or_allocate(grad_output);
-    kernels::scale(dx.view(), grad_output.view<const float>(), factor_, exec_of(dx));
+    with_element_type(dx, [&]<class T>() {
+      kernels::scale(dx.view<T>(), grad_output.view<const T>(), factor_, exec_of(dx));
+    });
     pass(0, dx);
   }
 
@@ -38,16 +40,15 @@ class MultiplyNode : public Node {
   const char* name() const override { return "multiply"; }
 
   void backward(const Tensor& grad_output) override {
-    const View<const float> dy = grad_output.view<const float>();
     const Tensor da = reuse_or_allocate(grad_output);
-    if (needs(1)) {
+    with_element_type(da, [&]<class T>() {
+      const View<const T> dy = grad_output.view<const T>();
+      if (!needs(1)) return kernels::multiply(da.view<T>(), dy, b_.view<const T>(), exec_of(da));
       const Tensor db = Tensor::empty_like(b_);
-      kernels::multiply_backward(da.view(), db.view(), dy, a_.view<const float>(), b_.view<const float>(),
+      kernels::multiply_backward(da.view<T>(), db.view<T>(), dy, a_.view<const T>(), b_.view<const T>(),
                                  exec_of(da));
       pass(1, db);
-    } else {
-      kernels::multiply(da.view(), dy, b_.view<const float>(), exec_of(da));
-    }
+    });
     pass(0, da);
   }
 
@@ -61,18 +62,21 @@ Tensor add(const Tensor& a, const Tensor& b) {
   require(a.defined() && b.defined(), "add: undefined tensor");
   require(a.shape() == b.shape() && a.is_activation() == b.is_activation(), "add: got shapes ",
           to_string(a.shape()), " and ", to_string(b.shape()));
-  require_same_device("add", a, b);
+  require_alike("add", a, b);
   const Tensor y = Tensor::empty_like(a);
-  kernels::add(y.view(), a.view<const float>(), b.view<const float>(), exec_of(a));
+  with_element_type(
+      a, [&]<class T>() { kernels::add(y.view<T>(), a.view<const T>(), b.view<const T>(), exec_of(a)); });
   return record<AddNode>(y, {a, b});
 }
 
 Tensor multiply(const Tensor& a, const Tensor& b) {
   require_activation("multiply", "a", a);
   require_activation("multiply", "b", b);
-  require_same_device("multiply", a, b);
+  require_alike("multiply", a, b);
   const Tensor y = Tensor::empty_like(a);
-  kernels::multiply(y.view(), a.view<const float>(), b.view<const float>(), exec_of(a));
+  with_element_type(a, [&]<class T>() {
+    kernels::multiply(y.view<T>(), a.view<const T>(), b.view<const T>(), exec_of(a));
+  });
   // a is needed for the gradient of b only.
   return record<MultiplyNode>(y, {a, b}, b.requires_grad() ? a.detach() : Tensor(), b.detach());
 }
@@ -80,7 +84,8 @@ Tensor multiply(const Tensor& a, const Tensor& b) {
 Tensor scale(const Tensor& x, float factor) {
   require(x.defined(), "scale: undefined tensor");
   const Tensor y = Tensor::empty_like(x);
-  kernels::scale(y.view(), x.view<const float>(), factor, exec_of(x));
+  with_element_type(x,
+                    [&]<class T>() { kernels::scale(y.view<T>(), x.view<const T>(), factor, exec_of(x)); });
   return record<ScaleNode>(y, {x}, factor);
 }
 

@@ -34,10 +34,12 @@ class Norm3dNode : public Node {
     };
     const Tensor dweight = gradient(1, weight_), dbias = gradient(2, bias_), dslope = gradient(3, slope_);
     const auto pointer = [](const Tensor& t) { return t.defined() ? t.data<float>() : nullptr; };
-    kernels::norm3d_backward(dx.view(), pointer(dweight), pointer(dbias), pointer(dslope),
-                             grad_output.view<const float>(), x_.view<const float>(),
-                             mean_.data<const float>(), variance_.data<const float>(), data_or_null(weight_),
-                             data_or_null(bias_), data_or_null(slope_), params_, exec_of(dx));
+    with_element_type(dx, [&]<class T>() {
+      kernels::norm3d_backward(dx.view<T>(), pointer(dweight), pointer(dbias), pointer(dslope),
+                               grad_output.view<const T>(), x_.view<const T>(), mean_.data<const float>(),
+                               variance_.data<const float>(), data_or_null(weight_), data_or_null(bias_),
+                               data_or_null(slope_), params_, exec_of(dx));
+    });
     pass(0, dx);
   }
 
@@ -65,14 +67,23 @@ Norm3dParams check(const char* function, const Tensor& x, const Tensor& weight, 
   return params;
 }
 
+void statistics(const Tensor& mean, const Tensor& variance, const Tensor& x, const Norm3dParams& params) {
+  with_element_type(x, [&]<class T>() {
+    kernels::norm3d_statistics(mean.data<float>(), variance.data<float>(), x.view<const T>(), params,
+                               exec_of(x));
+  });
+}
+
 Tensor apply(Tensor x, const Tensor& mean, const Tensor& variance, const Tensor& weight, const Tensor& bias,
              const Tensor& slope, const Norm3dParams& params) {
   // Backward needs x; without one the result may take its place.
   const bool recorded = should_record({x, weight, bias, slope});
   const Tensor y = recorded ? Tensor::empty_like(x) : reuse_or_allocate(x);
-  kernels::norm3d_apply(y.view(), x.view<const float>(), mean.data<const float>(),
-                        variance.data<const float>(), data_or_null(weight), data_or_null(bias),
-                        data_or_null(slope), params, exec_of(x));
+  with_element_type(x, [&]<class T>() {
+    kernels::norm3d_apply(y.view<T>(), x.view<const T>(), mean.data<const float>(),
+                          variance.data<const float>(), data_or_null(weight), data_or_null(bias),
+                          data_or_null(slope), params, exec_of(x));
+  });
   return record<Norm3dNode>(y, {x, weight, bias, slope}, x.detach(), mean, variance, weight.detach(),
                             bias.detach(), slope.detach(), params);
 }
@@ -97,8 +108,7 @@ Tensor batch_norm(Tensor x, const Tensor& weight, const Tensor& bias, const Tens
             to_string(x.shape()));
     mean = Tensor::empty({channels}, DType::float32, x.device());
     variance = Tensor::empty({channels}, DType::float32, x.device());
-    kernels::norm3d_statistics(mean.data<float>(), variance.data<float>(), x.view<const float>(),
-                               kernel_params, exec_of(x));
+    statistics(mean, variance, x, kernel_params);
     if (running_mean.defined()) {
       kernels::norm3d_update_running(running_mean.data<float>(), running_var.data<float>(),
                                      mean.data<const float>(), variance.data<const float>(), channels, count,
@@ -116,8 +126,7 @@ Tensor instance_norm(Tensor x, const Tensor& weight, const Tensor& bias, const F
   const Shape groups = {kernels::norm3d_groups(x.size(0), x.size(4), params)};
   const Tensor mean = Tensor::empty(groups, DType::float32, x.device());
   const Tensor variance = Tensor::empty(groups, DType::float32, x.device());
-  kernels::norm3d_statistics(mean.data<float>(), variance.data<float>(), x.view<const float>(), params,
-                             exec_of(x));
+  statistics(mean, variance, x, params);
   return apply(std::move(x), mean, variance, weight, bias, activation.slope, params);
 }
 

@@ -1,14 +1,16 @@
 #include "layers/op_support.h"
 
+#include <algorithm>
+
 namespace vg {
 
 using kernels::require;
 
 void require_activation(const char* function, const char* argument, const Tensor& tensor) {
   require(tensor.defined(), function, ": ", argument, " is undefined");
-  require(tensor.is_activation() && tensor.dtype() == DType::float32, function, ": ", argument, " is ",
-          dtype_name(tensor.dtype()), " ", to_string(tensor.shape()),
-          ", expected a float32 activation [N, D, H, W, C]");
+  require(tensor.is_activation() && (tensor.dtype() == DType::float32 || tensor.dtype() == DType::bfloat16),
+          function, ": ", argument, " is ", dtype_name(tensor.dtype()), " ", to_string(tensor.shape()),
+          ", expected a float32 or bfloat16 activation [N, D, H, W, C]");
 }
 
 void require_parameter(const char* function, const char* argument, const Tensor& tensor, const Shape& shape,
@@ -28,9 +30,8 @@ void require_slope(const char* function, const Tensor& slope, const Tensor& x) {
 
 void require_labels(const char* function, const Tensor& labels, const Tensor& logits) {
   require(labels.defined(), function, ": labels are undefined");
-  require(labels.is_activation() && labels.dtype() == DType::uint8 &&
-              labels.view<const uint8_t>().same_voxels(logits.view()),
-          function, ": labels are ", dtype_name(labels.dtype()), " ", to_string(labels.shape()),
+  require(labels.is_activation() && labels.dtype() == DType::uint8 && same_voxels(labels, logits), function,
+          ": labels are ", dtype_name(labels.dtype()), " ", to_string(labels.shape()),
           ", expected a uint8 activation for logits ", to_string(logits.shape()));
   require_same_device(function, logits, labels);
 }
@@ -38,6 +39,17 @@ void require_labels(const char* function, const Tensor& labels, const Tensor& lo
 void require_same_device(const char* function, const Tensor& a, const Tensor& b) {
   require(a.device() == b.device(), function, ": arguments on ", device_name(a.device()), " and ",
           device_name(b.device()));
+}
+
+void require_alike(const char* function, const Tensor& a, const Tensor& b) {
+  require_same_device(function, a, b);
+  require(a.dtype() == b.dtype(), function, ": arguments are ", dtype_name(a.dtype()), " and ",
+          dtype_name(b.dtype()), ", expected one type");
+}
+
+bool same_voxels(const Tensor& a, const Tensor& b) {
+  return a.is_activation() && b.is_activation() &&
+         std::equal(a.shape().begin(), a.shape().begin() + 4, b.shape().begin());
 }
 
 }  // namespace vg

@@ -24,7 +24,8 @@ inline Tensor reuse_or_allocate(const Tensor& tensor) {
   return tensor.storage_use_count() == 1 ? tensor.detach() : Tensor::empty_like(tensor);
 }
 
-/// Throws std::invalid_argument, naming function and argument, unless `tensor` is a float32 activation.
+/// Throws std::invalid_argument, naming function and argument, unless `tensor` is a float32 or bfloat16
+/// activation.
 void require_activation(const char* function, const char* argument, const Tensor& tensor);
 /// ... unless `tensor` is float32 of the given shape and on the device of `other`.
 void require_parameter(const char* function, const char* argument, const Tensor& tensor, const Shape& shape,
@@ -35,5 +36,11 @@ void require_slope(const char* function, const Tensor& slope, const Tensor& x);
 void require_labels(const char* function, const Tensor& labels, const Tensor& logits);
 /// ... unless both lie on one device.
 void require_same_device(const char* function, const Tensor& a, const Tensor& b);
+
+/// ... and have one type of elements.
+void require_alike(const char* function, const Tensor& a, const Tensor& b);
+
+/// True if two activations agree in N, D, H and W.
+bool same_voxels(const Tensor& a, const Tensor& b);
 
 }  // namespace vg

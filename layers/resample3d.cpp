@@ -14,8 +14,10 @@ class Resample3dNode : public Node {
 
   void backward(const Tensor& grad_output) override {
     const Tensor dx = Tensor::activation(x_shape_[0], x_shape_[1], x_shape_[2], x_shape_[3], x_shape_[4],
-                                         grad_output.device());
-    kernels::resample3d_backward(dx.view(), grad_output.view<const float>(), params_, exec_of(dx));
+                                         grad_output.device(), grad_output.dtype());
+    with_element_type(dx, [&]<class T>() {
+      kernels::resample3d_backward(dx.view<T>(), grad_output.view<const T>(), params_, exec_of(dx));
+    });
     pass(0, dx);
   }
 
@@ -29,8 +31,9 @@ class Resample3dNode : public Node {
 Tensor resample3d(const Tensor& x, int64_t d, int64_t h, int64_t w, const Resample3dParams& params) {
   require_activation("resample3d", "x", x);
   kernels::require(d > 0 && h > 0 && w > 0, "resample3d: to [", d, ", ", h, ", ", w, "]");
-  const Tensor y = Tensor::activation(x.size(0), d, h, w, x.size(4), x.device());
-  kernels::resample3d_forward(y.view(), x.view<const float>(), params, exec_of(x));
+  const Tensor y = Tensor::activation(x.size(0), d, h, w, x.size(4), x.device(), x.dtype());
+  with_element_type(
+      x, [&]<class T>() { kernels::resample3d_forward(y.view<T>(), x.view<const T>(), params, exec_of(x)); });
   return record<Resample3dNode>(y, {x}, x.shape(), params);
 }
 

@@ -14,8 +14,9 @@ class SoftmaxNode : public Node {
 
   void backward(const Tensor& grad_output) override {
     const Tensor dx = reuse_or_allocate(grad_output);
-    kernels::softmax_backward(dx.view(), grad_output.view<const float>(), y_.view<const float>(),
-                              exec_of(dx));
+    with_element_type(dx, [&]<class T>() {
+      kernels::softmax_backward(dx.view<T>(), grad_output.view<const T>(), y_.view<const T>(), exec_of(dx));
+    });
     pass(0, dx);
   }
 
@@ -28,7 +29,8 @@ class SoftmaxNode : public Node {
 Tensor softmax(Tensor x) {
   require_activation("softmax", "x", x);
   const Tensor y = reuse_or_allocate(x);  // backward needs the output alone
-  kernels::softmax_forward(y.view(), x.view<const float>(), exec_of(x));
+  with_element_type(x,
+                    [&]<class T>() { kernels::softmax_forward(y.view<T>(), x.view<const T>(), exec_of(x)); });
   return record<SoftmaxNode>(y, {x}, y);
 }
 
@@ -36,7 +38,8 @@ Tensor argmax(const Tensor& x) {
   require_activation("argmax", "x", x);
   const Tensor labels =
       Tensor::activation(x.size(0), x.size(1), x.size(2), x.size(3), 1, x.device(), DType::uint8);
-  kernels::argmax_channels(labels.view<uint8_t>(), x.view<const float>(), exec_of(x));
+  with_element_type(
+      x, [&]<class T>() { kernels::argmax_channels(labels.view<uint8_t>(), x.view<const T>(), exec_of(x)); });
   return labels;
 }
 
