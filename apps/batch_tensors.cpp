@@ -9,40 +9,29 @@ namespace {
 
 using kernels::View;
 
-/// Memory of the host where it is, on a GPU a copy.
-template <class T>
-class OnDevice {
- public:
-  OnDevice(const std::vector<T>& host, Device device) : data_(host.data()) {
-    if (device == Device::cpu || host.empty()) return;
-    copy_ = Tensor::from_values({static_cast<int64_t>(host.size())}, host, device);
-    data_ = copy_.data<T>();
-  }
-  const T* data() const { return data_; }
-
- private:
-  Tensor copy_;
-  const T* data_;
-};
-
 /// Volumes [C, D, H, W] as channels of one batch entry [1, D, H, W, C].
 void interleave(const View<float>& y, const View<const float>& x, const kernels::Exec& exec) {
   for (int64_t c = 0; c < x.n; ++c)
     kernels::copy(y.channels(c, c + 1), kernels::volume_range(x, c, c + 1), exec);
 }
+void interleave(const View<bfloat16>& y, const View<const float>& x, const kernels::Exec& exec) {
+  for (int64_t c = 0; c < x.n; ++c)
+    kernels::cast(y.channels(c, c + 1), kernels::volume_range(x, c, c + 1), exec);
+}
 
+template <class T>
 void add_sample(const data::Sample& sample, std::span<const data::AppliedTransform> transforms,
-                const View<float>& images, const View<uint8_t>& labels, Device device) {
+                const View<T>& images, const View<uint8_t>& labels, const Uploader& uploader,
+                Uploader::Batch& upload) {
+  const Device device = uploader.device();
   const kernels::Exec exec = Context::get().exec(device);
   const auto [d, h, w] = sample.extent;
   const auto volumes = [&](auto* memory, int64_t count) {
     return kernels::contiguous_view(memory, memory == nullptr ? 0 : count, d, h, w, 1);
   };
-  const OnDevice<float> image(sample.image, device);
-  const OnDevice<uint8_t> classes(sample.labels, device);
   const bool labelled = !sample.labels.empty();
   const data::SubjectViews<const float, const uint8_t> source{
-      volumes(image.data(), sample.channels), volumes(labelled ? classes.data() : nullptr, 1)};
+      volumes(upload.add(sample.image), sample.channels), volumes(upload.add(sample.labels), 1)};
   if (transforms.empty()) {
     interleave(images, source.images, exec);
     if (labelled) kernels::copy(labels, source.labels, exec);
@@ -54,27 +43,55 @@ void add_sample(const data::Sample& sample, std::span<const data::AppliedTransfo
   interleave(images, result, exec);
 }
 
+// What a sample takes in the uploader's memory.
+size_t upload_bytes(const data::Sample& sample) {
+  const auto rounded = [](size_t bytes) {
+    return (bytes + Uploader::part_alignment - 1) / Uploader::part_alignment * Uploader::part_alignment;
+  };
+  return rounded(sample.image.size() * sizeof(float)) + rounded(sample.labels.size());
+}
+
 }  // namespace
 
-BatchTensors batch_tensors(const std::vector<std::shared_ptr<const data::Sample>>& samples, Device device,
-                           std::span<const std::vector<data::AppliedTransform>> transforms) {
+Shape batch_shape(const Samples& samples) {
   const data::Sample& first = *samples.front();
-  const auto [depth, height, width] = first.extent;
-  const auto count = static_cast<int64_t>(samples.size());
-  const BatchTensors batch{Tensor::activation(count, depth, height, width, first.channels, device),
-                           Tensor::activation(count, depth, height, width, 1, device, DType::uint8)};
-  for (int64_t n = 0; n < count; ++n) {
-    const data::Sample& sample = *samples[static_cast<size_t>(n)];
-    if (sample.extent != first.extent) {
+  for (const auto& sample : samples) {
+    if (sample->extent != first.extent) {
       throw data::DataError(
-          sample.id + ": size after preprocessing differs from that of " + first.id +
+          sample->id + ": size after preprocessing differs from that of " + first.id +
           " in the same batch; use --batch-size 1 or a preprocessing that makes sizes equal");
     }
-    const std::span<const data::AppliedTransform> drawn =
-        transforms.empty() ? std::span<const data::AppliedTransform>() : transforms[static_cast<size_t>(n)];
-    add_sample(sample, drawn, kernels::volume_range(batch.images.view(), n, n + 1),
-               kernels::volume_range(batch.labels.view<uint8_t>(), n, n + 1), device);
   }
+  return {static_cast<int64_t>(samples.size()), first.extent[0], first.extent[1], first.extent[2],
+          first.channels};
+}
+
+BatchTensors empty_batch(const Samples& samples, Device device, DType precision) {
+  const Shape s = batch_shape(samples);
+  return {Tensor::activation(s[0], s[1], s[2], s[3], s[4], device, precision),
+          Tensor::activation(s[0], s[1], s[2], s[3], 1, device, DType::uint8)};
+}
+
+void fill_batch(const BatchTensors& batch, const Samples& samples, Uploader& uploader,
+                std::span<const std::vector<data::AppliedTransform>> transforms) {
+  size_t bytes = 0;
+  for (const auto& sample : samples) bytes += upload_bytes(*sample);
+  Uploader::Batch upload(uploader, bytes);
+  for (size_t i = 0; i < samples.size(); ++i) {
+    const auto n = static_cast<int64_t>(i);
+    const std::span<const data::AppliedTransform> drawn =
+        transforms.empty() ? std::span<const data::AppliedTransform>() : transforms[i];
+    with_element_type(batch.images, [&]<class T>() {
+      add_sample<T>(*samples[i], drawn, kernels::volume_range(batch.images.view<T>(), n, n + 1),
+                    kernels::volume_range(batch.labels.view<uint8_t>(), n, n + 1), uploader, upload);
+    });
+  }
+}
+
+BatchTensors batch_tensors(const Samples& samples, Uploader& uploader,
+                           std::span<const std::vector<data::AppliedTransform>> transforms, DType precision) {
+  const BatchTensors batch = empty_batch(samples, uploader.device(), precision);
+  fill_batch(batch, samples, uploader, transforms);
   return batch;
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/context.h"
+#include "engine/tensor.h"
 
 namespace vg::apps {
 
@@ -37,6 +38,12 @@ void add_device_options(CLI::App& app, DeviceOptions& options);
 /// Sets the number of threads and returns the device: `auto` takes a GPU if there is one, and says through
 /// `notice` if there is none. Throws std::runtime_error if `cuda` is asked for and not there.
 Device choose_device(const DeviceOptions& options, const std::function<void(const std::string&)>& notice);
+
+/// --precision: of activations.
+void add_precision_option(CLI::App& app, std::string& precision);
+/// `auto` is bfloat16 on a GPU that has it and float32 elsewhere. Throws std::runtime_error if bfloat16 is
+/// asked for and not there.
+DType choose_precision(const std::string& precision, Device device);
 
 /// Sets the options of `app` that the command line did not give from a TOML file with `option = value` lines.
 /// Throws std::runtime_error for an unknown key, naming the nearest one.

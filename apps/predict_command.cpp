@@ -15,6 +15,7 @@ namespace {
 struct PredictCommand {
   std::string checkpoint, input, output, channels, preprocessing, schema, split_file, part = "validation";
   int year = 2020;
+  std::string precision = "auto";
   bool probabilities = false, quiet = false;
   DeviceOptions device_options;
 
@@ -77,7 +78,7 @@ struct PredictCommand {
     const Device device = choose_device(device_options, [&](const std::string& line) { terminal.say(line); });
     if (raw()) return run_raw(device);
     const data::Warn warn = [&](const std::string& line) { terminal.warn(line); };
-    const Predictor predictor(complete_model(), device);
+    Predictor predictor(complete_model(), device, choose_precision(precision, device));
     const std::vector<data::SubjectFiles> chosen = subjects(predictor.description(), warn);
     std::filesystem::create_directories(output);
     Pace pace(static_cast<int64_t>(chosen.size()));
@@ -116,6 +117,7 @@ void register_predict(CLI::App& app, int& /*exit_code*/) {
   sub->add_option("--labels", command->schema, "label schema, if the checkpoint does not say");
   sub->add_flag("-q,--quiet", command->quiet, "print nothing but errors and warnings");
   add_device_options(*sub, command->device_options);
+  add_precision_option(*sub, command->precision);
   sub->footer(
       "Examples:\n"
       "  voxgrad predict --checkpoint runs/a/best.safetensors --input data/BraTS20_Training_021 --output "

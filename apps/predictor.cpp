@@ -48,11 +48,12 @@ data::LabelMap likeliest(const std::vector<data::Image>& probabilities) {
 
 }  // namespace
 
-Predictor::Predictor(const ModelFile& model, Device device)
+Predictor::Predictor(const ModelFile& model, Device device, DType precision)
     : description_(model.description),
       schema_(schema_of(model.description)),
       preprocessing_(data::Preprocessing::parse(model.description.preprocessing)),
-      device_(device),
+      precision_(precision),
+      uploader_(device),
       network_(load_network(model, device, rng_)) {
   if (static_cast<int64_t>(description_.channels.size()) != description_.architecture.in_channels) {
     throw std::runtime_error("the network takes " + std::to_string(description_.architecture.in_channels) +
@@ -61,11 +62,12 @@ Predictor::Predictor(const ModelFile& model, Device device)
   }
 }
 
-Prediction Predictor::predict(const data::SubjectFiles& subject, const data::Warn& warn) const {
+Prediction Predictor::predict(const data::SubjectFiles& subject, const data::Warn& warn) {
   const NoGradGuard no_grad;
   const auto sample = std::make_shared<const data::Sample>(data::load_subject(
       subject, description_.channels, preprocessing_, schema_, data::Purpose::prediction, warn));
-  const Tensor probabilities = softmax((*network_)(batch_tensors({sample}, device_).images));
+  const Tensor logits = (*network_)(batch_tensors({sample}, uploader_, {}, precision_).images);
+  const Tensor probabilities = softmax(logits.to(DType::float32));
   const std::vector<float> values = probabilities.values();
   Prediction prediction;
   for (int64_t c = 0; c < schema_.classes(); ++c) {

@@ -7,6 +7,7 @@
 
 #include "apps/model_file.h"
 #include "data/brats_dataset.h"
+#include "engine/transfer.h"
 #include "nets/network.h"
 
 namespace vg::apps {
@@ -19,13 +20,14 @@ struct Prediction {
 
 class Predictor {
  public:
-  /// `model.description` must be complete. Throws std::runtime_error naming what is missing or does not fit.
-  Predictor(const ModelFile& model, Device device);
+  /// `model.description` must be complete; `precision` is that of activations. Throws std::runtime_error
+  /// naming what is missing or does not fit.
+  Predictor(const ModelFile& model, Device device, DType precision);
 
   /// Loads, preprocesses, runs the network, and undoes the preprocessing: probabilities are mapped back
   /// linearly, and each voxel of the original grid gets its likeliest class. Voxels that the network did not
   /// see are background. Throws data::DataError.
-  [[nodiscard]] Prediction predict(const data::SubjectFiles& subject, const data::Warn& warn) const;
+  [[nodiscard]] Prediction predict(const data::SubjectFiles& subject, const data::Warn& warn);
 
   [[nodiscard]] const ModelDescription& description() const { return description_; }
   [[nodiscard]] const data::LabelSchema& schema() const { return schema_; }
@@ -34,7 +36,8 @@ class Predictor {
   ModelDescription description_;
   const data::LabelSchema& schema_;
   data::Preprocessing preprocessing_;
-  Device device_;
+  DType precision_;
+  Uploader uploader_;
   Rng rng_{0};
   std::unique_ptr<Network> network_;
 };

@@ -62,7 +62,7 @@ std::vector<std::pair<std::string, size_t>> shown_subjects(const std::vector<Sub
 }  // namespace
 
 void write_run_report(const fs::path& run, const std::vector<data::SubjectFiles>& subjects,
-                      const data::BratsEdition& edition, Device device, Terminal& terminal) {
+                      const data::BratsEdition& edition, Device device, DType precision, Terminal& terminal) {
   const std::vector<SubjectScores> scores =
       predict_and_score(run, subjects, edition.schema, device, terminal);
   write_file_atomically(run / "evaluation.json",

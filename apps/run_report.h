@@ -17,6 +17,6 @@ namespace vg::apps {
 ///   figures/RANK_ID.png, .gif, .html for RANK = best, median, worst by the mean Dice of the regions
 /// and prints the table of scores. Throws std::exception with one line.
 void write_run_report(const std::filesystem::path& run, const std::vector<data::SubjectFiles>& subjects,
-                      const data::BratsEdition& edition, Device device, Terminal& terminal);
+                      const data::BratsEdition& edition, Device device, DType precision, Terminal& terminal);
 
 }  // namespace vg::apps

@@ -31,9 +31,9 @@ void apply_seed_preset(TrainOptions& o) {
 struct TrainCommand {
   TrainOptions options;
   DeviceOptions device;
-  std::string preset = "default", config, channels, network_channels;
+  std::string preset = "default", config, channels, network_channels, precision = "auto";
   bool no_shuffle = false, no_augment = false, quiet = false;
-  bool evaluate = false, no_evaluate = false;
+  bool evaluate = false, no_evaluate = false, no_cuda_graph = false;
   CLI::App* app = nullptr;
 
   void add_run_options() {
@@ -77,6 +77,8 @@ struct TrainCommand {
         ->configurable(false);
     app->add_flag("-q,--quiet", quiet, "print nothing but errors and warnings")->configurable(false);
     add_device_options(*app, device);
+    add_precision_option(*app, precision);
+    app->add_flag("--no-cuda-graph", no_cuda_graph, "launch every kernel of every step from the host");
   }
 
   void add_training_options() {
@@ -167,6 +169,8 @@ struct TrainCommand {
     complete_options();
     Terminal terminal(quiet);
     options.device = choose_device(device, [&](const std::string& line) { terminal.say(line); });
+    options.precision = choose_precision(precision, options.device);
+    options.cuda_graph = !no_cuda_graph;
     const std::filesystem::path last = options.output / "last.safetensors";
     if (options.resume && !std::filesystem::exists(last)) {
       throw std::runtime_error(last.string() +

@@ -6,9 +6,9 @@
 
 #include "apps/signals.h"
 #include "apps/training_curves.h"
-#include "kernels/softmax/softmax.h"
 #include "layers/dice.h"
 #include "layers/dice_cross_entropy.h"
+#include "layers/softmax.h"
 
 namespace vg::apps {
 
@@ -145,6 +145,12 @@ void Trainer::make_model() {
   }
   optimizer_ = make_optimizer(options_, *network_);
   schedule_ = make_schedule(options_);
+  step_ = std::make_unique<TrainingStep>(
+      *network_, *optimizer_,
+      [this](const Tensor& logits, const Tensor& labels) { return loss_of(options_, logits, labels); },
+      options_.device,
+      TrainingStep::Options{options_.precision, options_.accumulate, options_.clip_norm,
+                            options_.cuda_graph});
   state_.random_draws = rng_.draws();
 }
 
@@ -180,6 +186,7 @@ ModelFile Trainer::model_file() const {
 }
 
 void Trainer::save_checkpoint() {
+  settle(0);  // no checkpoint holds a step whose loss was not finite
   state_.random_draws = rng_.draws();
   state_.schedule = schedule_->state();
   ModelFile model = model_file();
@@ -232,28 +239,26 @@ int Trainer::train_epoch() {
 
   epoch_clock_ = Pace(batches_per_epoch());
   double step_start = 0;
-  double step_loss = 0;
-  int64_t pending = 0, samples = 0;  // batches accumulated for the step, and what they hold
+  StepRecord record;
   while (!finished()) {
     const std::optional<data::Batch> batch = train_loader_->next();
     if (!batch) break;
-    const double loss = accumulate_gradients(*batch);
+    const auto transforms = draw_transforms(*batch, Part::train);
+    note_batch(record, *batch, transforms);
     ++state_.batch;
-    state_.epoch_loss_sum += loss;
-    step_loss += loss;
-    ++pending;
-    samples += static_cast<int64_t>(batch->samples.size());
-    if (pending < options_.accumulate && state_.batch < batches_per_epoch()) continue;
+    step_->run(batch->samples, transforms, state_.batch >= batches_per_epoch());
+    if (!step_->updated()) continue;
 
     const double now = epoch_clock_.seconds();
-    optimizer_step(step_loss / static_cast<double>(pending),
-                   static_cast<double>(samples) / (now - step_start));
-    step_loss = 0;
-    pending = samples = 0;
+    const double volumes = static_cast<double>(record.samples.size()) / (now - step_start);
+    note_step(std::exchange(record, {}), volumes);
+    // A GPU is given the next step before the loss of this one is read.
+    settle(options_.device == Device::cuda ? 1 : 0);
     step_start = now;
     if (options_.checkpoint_every > 0 && state_.step % options_.checkpoint_every == 0) save_checkpoint();
     if (StopSignals::received() != 0) return StopSignals::received();
   }
+  settle(0);
   if (state_.batch >= batches_per_epoch()) end_epoch();
   return 0;
 }
@@ -272,9 +277,12 @@ std::vector<std::vector<data::AppliedTransform>> Trainer::draw_transforms(const 
   return transforms;
 }
 
-void Trainer::log_transforms(const data::Batch& batch,
-                             std::span<const std::vector<data::AppliedTransform>> transforms) {
-  for (size_t n = 0; n < transforms.size(); ++n) {
+void Trainer::note_batch(StepRecord& record, const data::Batch& batch,
+                         std::span<const std::vector<data::AppliedTransform>> transforms) const {
+  ++record.batches;
+  for (size_t n = 0; n < batch.samples.size(); ++n) {
+    record.samples.push_back(batch.samples[n]->id);
+    if (transforms.empty()) continue;
     const std::vector<std::string> texts =
         data::transforms_as_text(transforms[n], static_cast<int64_t>(options_.channels.size()));
     nlohmann::ordered_json entry = nlohmann::ordered_json::object();
@@ -282,51 +290,51 @@ void Trainer::log_transforms(const data::Batch& batch,
       if (!texts[image].empty()) entry[options_.channels[image]] = texts[image];
     }
     if (!texts.back().empty()) entry["labels"] = texts.back();
-    augmentation_log_[batch.samples[n]->id] = entry;
+    record.augmentation[record.samples.back()] = entry;
   }
 }
 
-double Trainer::accumulate_gradients(const data::Batch& batch) {
-  const auto transforms = draw_transforms(batch, Part::train);
-  log_transforms(batch, transforms);
-  const BatchTensors tensors = batch_tensors(batch.samples, options_.device, transforms);
-  const Tensor loss = loss_of(options_, (*network_)(tensors.images), tensors.labels);
-  const double value = loss.item();
-  if (!std::isfinite(value)) {
-    std::string ids;
-    for (const auto& sample : batch.samples) ids += (ids.empty() ? "" : ", ") + sample->id;
-    throw std::runtime_error(
-        "the loss is " + std::to_string(value) + " at step " + std::to_string(state_.step + 1) + " (" + ids +
-        "); the last checkpoint is kept: resume with a lower --learning-rate or with --clip-norm");
-  }
-  loss.backward(1.0f / static_cast<float>(options_.accumulate));
-  return value;
-}
-
-void Trainer::optimizer_step(double loss, double volumes_per_second) {
-  std::optional<double> norm;
-  if (options_.clip_norm > 0) norm = optimizer_->clip_gradients(options_.clip_norm).item();
-  optimizer_->step();
-  optimizer_->zero_grad();
+void Trainer::note_step(StepRecord record, double volumes_per_second) {
   ++state_.step;
   pace_->advance();
   const double wait = 100 * train_loader_->wait_seconds() / std::max(1e-9, epoch_clock_.seconds());
-  nlohmann::ordered_json entry = {{"step", state_.step},
-                                  {"epoch", state_.epoch + 1},
-                                  {"loss", loss},
-                                  {"lr", optimizer_->learning_rate()},
-                                  {"volumes_per_second", volumes_per_second},
-                                  {"data_wait_percent", wait}};
-  if (norm) entry["gradient_norm"] = *norm;
-  if (!augmentation_log_.empty()) entry["augmentation"] = std::move(augmentation_log_);
-  augmentation_log_ = {};
-  log_->step(entry);
+  record.entry = {{"step", state_.step},
+                  {"epoch", state_.epoch + 1},
+                  {"loss", 0.0},
+                  {"lr", optimizer_->learning_rate()},
+                  {"volumes_per_second", volumes_per_second},
+                  {"data_wait_percent", wait}};
   char text[160];
-  std::snprintf(text, sizeof text,
-                "epoch %lld  step %s  loss %.4f  lr %.2e  %.2f volumes/s  data wait %.1f%%",
-                static_cast<long long>(state_.epoch + 1), pace_->text().c_str(), loss,
-                optimizer_->learning_rate(), volumes_per_second, wait);
-  terminal_.status(text);
+  std::snprintf(text, sizeof text, "  lr %.2e  %.2f volumes/s  data wait %.1f%%", optimizer_->learning_rate(),
+                volumes_per_second, wait);
+  record.progress = text;
+  unsettled_.push_back(std::move(record));
+}
+
+void Trainer::settle(size_t steps) {
+  while (unsettled_.size() > steps) {
+    StepRecord record = std::move(unsettled_.front());
+    unsettled_.pop_front();
+    double sum = 0;
+    for (int64_t i = 0; i < record.batches; ++i) sum += step_->losses().pop();
+    if (!std::isfinite(sum)) {
+      std::string ids;
+      for (const std::string& id : record.samples) ids += (ids.empty() ? "" : ", ") + id;
+      throw std::runtime_error(
+          "the loss is " + std::to_string(sum) + " at step " + record.entry["step"].dump() + " (" + ids +
+          "); the last checkpoint is kept: resume with a lower --learning-rate or with --clip-norm");
+    }
+    state_.epoch_loss_sum += sum;
+    const double loss = sum / static_cast<double>(record.batches);
+    record.entry["loss"] = loss;
+    if (options_.clip_norm > 0) record.entry["gradient_norm"] = step_->norms().pop();
+    if (!record.augmentation.empty()) record.entry["augmentation"] = std::move(record.augmentation);
+    log_->step(record.entry);
+    char text[96];
+    std::snprintf(text, sizeof text, "epoch %lld  step %s  loss %.4f",
+                  static_cast<long long>(state_.epoch + 1), pace_->text().c_str(), loss);
+    terminal_.status(text + record.progress);
+  }
 }
 
 void Trainer::end_epoch() {
@@ -374,7 +382,7 @@ Trainer::Validation Trainer::score() {
   return validation;
 }
 
-Trainer::Validation Trainer::validate() const {
+Trainer::Validation Trainer::validate() {
   const NoGradGuard no_grad;
   network_->train(false);
   Validation validation;
@@ -383,13 +391,12 @@ Trainer::Validation Trainer::validate() const {
   while (const std::optional<data::Batch> batch = validation_loader_->next()) {
     const auto transforms = options_.seed_compat ? draw_transforms(*batch, Part::validation)
                                                  : std::vector<std::vector<data::AppliedTransform>>();
-    const BatchTensors tensors = batch_tensors(batch->samples, options_.device, transforms);
+    const BatchTensors tensors =
+        batch_tensors(batch->samples, step_->uploader(), transforms, options_.precision);
     const Tensor logits = (*network_)(tensors.images);
     validation.loss += loss_of(options_, logits, tensors.labels).item() * share;
     validation.seed_dice_loss += dice_loss(logits, tensors.labels, seed_dice()).item() * share;
-    const Tensor classes = Tensor::activation_like(tensors.labels);
-    kernels::argmax_channels(classes.view<uint8_t>(), logits.view<const float>(),
-                             Context::get().exec(options_.device));
+    const Tensor classes = argmax(logits);
     ConfusionMatrix matrix(edition_.schema.classes());
     matrix.add(tensors.labels.values<uint8_t>(), classes.values<uint8_t>());
     validation.subjects.push_back(subject_scores(batch->samples.front()->id, matrix, edition_.schema));

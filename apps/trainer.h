@@ -1,6 +1,7 @@
 // The training run: data, network, loss, optimizer, schedule, validation, checkpoints and logs.
 #pragma once
 
+#include <deque>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -12,6 +13,7 @@
 #include "apps/run_log.h"
 #include "apps/segmentation_scores.h"
 #include "apps/terminal.h"
+#include "apps/training_step.h"
 #include "data/loader.h"
 #include "data/split.h"
 #include "engine/optimizer.h"
@@ -57,6 +59,8 @@ struct TrainOptions {
   int64_t checkpoint_every = 100;  ///< steps; at the end of each epoch in any case
   double cache_gigabytes = 4;      ///< preprocessed samples kept in memory
   Device device = Device::cpu;
+  DType precision = DType::float32;  ///< of activations
+  bool cuda_graph = true;            ///< see TrainingStep
   bool resume = false;
 };
 
@@ -95,14 +99,23 @@ class Trainer {
   /// alone, so that a resumed run draws the same.
   [[nodiscard]] std::vector<std::vector<data::AppliedTransform>> draw_transforms(const data::Batch& batch,
                                                                                  Part part) const;
-  /// Adds what was drawn to the next line of the log.
-  void log_transforms(const data::Batch& batch,
-                      std::span<const std::vector<data::AppliedTransform>> transforms);
-  /// Forward and backward of one batch; returns its loss. The gradient is weighted by 1 / accumulate.
-  double accumulate_gradients(const data::Batch& batch);
-  void optimizer_step(double loss, double volumes_per_second);
+  /// What a step's line in the log needs, but for the losses, which are still on their way.
+  struct StepRecord {
+    nlohmann::ordered_json entry, augmentation;
+    std::vector<std::string> samples;
+    int64_t batches = 0;
+    std::string progress;
+  };
+  /// Adds a batch and what was drawn for it.
+  void note_batch(StepRecord& record, const data::Batch& batch,
+                  std::span<const std::vector<data::AppliedTransform>> transforms) const;
+  /// Counts the step that was just launched and completes its record.
+  void note_step(StepRecord record, double volumes_per_second);
+  /// Takes the losses of all steps but the youngest `steps` and logs them. Throws std::runtime_error if one
+  /// is not finite.
+  void settle(size_t steps);
   void end_epoch();
-  [[nodiscard]] Validation validate() const;
+  [[nodiscard]] Validation validate();
   /// Validates and keeps the weights if they are the best so far.
   Validation score();
   [[nodiscard]] bool finished() const;
@@ -123,7 +136,8 @@ class Trainer {
   std::unique_ptr<Schedule> schedule_;
   TrainingState state_;
   std::unique_ptr<RunLog> log_;
-  nlohmann::ordered_json augmentation_log_;  ///< of the samples of the coming step
+  std::unique_ptr<TrainingStep> step_;
+  std::deque<StepRecord> unsettled_;  ///< steps launched whose losses were not yet read
   std::optional<Pace> pace_;
   Pace epoch_clock_{0};
 };

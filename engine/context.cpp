@@ -23,6 +23,17 @@ bool cuda_available(std::string* reason) {
   return false;
 }
 
+bool cuda_has_bfloat16() {
+#ifdef VOXGRAD_WITH_CUDA
+  int device = 0, major = 0;
+  kernels::check_cuda(cudaGetDevice(&device));
+  kernels::check_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+  return major >= 8;
+#else
+  return false;
+#endif
+}
+
 Context& Context::get() {
   static Context context;
   return context;

@@ -27,6 +27,9 @@ struct MemoryPool {
   kernels::Workspace workspace;
 };
 
+/// True if the GPU's tensor cores multiply bfloat16: compute capability 8.0 and later.
+bool cuda_has_bfloat16();
+
 /// Tensor operations run in one thread; the context belongs to it. The allocators may be used from any
 /// thread.
 class Context {

@@ -32,12 +32,19 @@ std::vector<data::AppliedTransform> drawn(const std::string& text, uint64_t seed
   return data::Augmentation::parse(text).draw(3, draws);
 }
 
+BatchTensors on_device(const Samples& samples, Device device,
+                       std::span<const std::vector<data::AppliedTransform>> transforms = {},
+                       DType precision = DType::float32) {
+  Uploader uploader(device);
+  return batch_tensors(samples, uploader, transforms, precision);
+}
+
 using BatchTensorsTest = DeviceTest;
 VG_ON_EVERY_DEVICE(BatchTensorsTest);
 
 TEST_P(BatchTensorsTest, ChannelsAreInterleavedAndLabelsCopied) {
   const auto a = sample("a", {3, 5, 4}, 0), b = sample("b", {3, 5, 4}, 9);
-  const BatchTensors batch = batch_tensors({a, b}, device());
+  const BatchTensors batch = on_device({a, b}, device());
   ASSERT_EQ(batch.images.shape(), (Shape{2, 3, 5, 4, 3}));
   const std::vector<float> planes = batch.images.values_ncdhw();
   EXPECT_EQ(std::vector<float>(planes.begin(), planes.begin() + 180), a->image);
@@ -53,8 +60,8 @@ TEST_P(BatchTensorsTest, EveryTransformIsTheSameOnEveryDevice) {
     const std::string text = "random_" + std::string(kind.name) + "()";
     const std::vector<std::vector<data::AppliedTransform>> transforms = {
         drawn(text, 3), drawn("random_gamma() flip(axes=1) " + text, 4)};
-    const BatchTensors expected = batch_tensors({a, b}, Device::cpu, transforms);
-    const BatchTensors actual = batch_tensors({a, b}, device(), transforms);
+    const BatchTensors expected = on_device({a, b}, Device::cpu, transforms);
+    const BatchTensors actual = on_device({a, b}, device(), transforms);
     const std::vector<float> x = expected.images.values(), y = actual.images.values();
     float largest = 0;
     for (const float value : x) largest = std::max(largest, std::abs(value));
@@ -63,13 +70,21 @@ TEST_P(BatchTensorsTest, EveryTransformIsTheSameOnEveryDevice) {
           << kind.name << " " << i << ": " << x[i] << " " << y[i];
     const std::vector<uint8_t> p = expected.labels.values<uint8_t>(), q = actual.labels.values<uint8_t>();
     EXPECT_EQ(p, q) << kind.name;
-    EXPECT_NE(x, batch_tensors({a, b}, Device::cpu).images.values()) << kind.name;
+    EXPECT_NE(x, on_device({a, b}, Device::cpu).images.values()) << kind.name;
   }
+}
+
+TEST_P(BatchTensorsTest, Bfloat16IsTheFloatBatchRounded) {
+  const auto a = sample("a", {3, 5, 4}, 0), b = sample("b", {3, 5, 4}, 9);
+  const Tensor expected = on_device({a, b}, device()).images.to(DType::bfloat16);
+  const Tensor actual = on_device({a, b}, device(), {}, DType::bfloat16).images;
+  EXPECT_EQ(actual.dtype(), DType::bfloat16);
+  EXPECT_EQ(actual.to(DType::float32).values(), expected.to(DType::float32).values());
 }
 
 TEST_P(BatchTensorsTest, SamplesOfOtherSizesAreNamed) {
   try {
-    batch_tensors({sample("a", {3, 5, 4}, 0), sample("other", {3, 5, 5}, 0)}, device());
+    on_device({sample("a", {3, 5, 4}, 0), sample("other", {3, 5, 5}, 0)}, device());
     FAIL() << "nothing was thrown";
   } catch (const data::DataError& error) {
     EXPECT_NE(std::string(error.what()).find("other"), std::string::npos);
