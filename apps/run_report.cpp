@@ -21,10 +21,10 @@ fs::path prediction_file(const fs::path& run, const std::string& id) {
 
 std::vector<SubjectScores> predict_and_score(const fs::path& run,
                                              const std::vector<data::SubjectFiles>& subjects,
-                                             const data::LabelSchema& schema, Device device,
+                                             const data::LabelSchema& schema, Device device, DType precision,
                                              Terminal& terminal) {
   const data::Warn warn = [&](const std::string& line) { terminal.warn(line); };
-  const Predictor predictor(load_model_file(run / "best.safetensors"), device);
+  Predictor predictor(load_model_file(run / "best.safetensors"), device, precision);
   const std::string& modality = predictor.description().channels.front();
   fs::create_directories(run / "predictions");
   Pace pace(static_cast<int64_t>(subjects.size()));
@@ -64,7 +64,7 @@ std::vector<std::pair<std::string, size_t>> shown_subjects(const std::vector<Sub
 void write_run_report(const fs::path& run, const std::vector<data::SubjectFiles>& subjects,
                       const data::BratsEdition& edition, Device device, DType precision, Terminal& terminal) {
   const std::vector<SubjectScores> scores =
-      predict_and_score(run, subjects, edition.schema, device, terminal);
+      predict_and_score(run, subjects, edition.schema, device, precision, terminal);
   write_file_atomically(run / "evaluation.json",
                         scores_to_json(scores, edition.schema, EmptyPolicy::one).dump(2) + "\n");
   if (!terminal.quiet()) std::printf("%s", scores_table(scores, edition.schema, EmptyPolicy::one).c_str());

@@ -7,7 +7,7 @@
 #include "apps/segmentation_scores.h"
 #include "apps/terminal.h"
 #include "data/brats_dataset.h"
-#include "engine/context.h"
+#include "engine/tensor.h"
 
 namespace vg::apps {
 

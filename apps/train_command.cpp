@@ -188,7 +188,7 @@ struct TrainCommand {
     const int signal = trainer.run();
     if (signal == 0 && evaluate) {
       write_run_report(options.output, trainer.validation_subjects(), data::brats_edition(options.year),
-                       options.device, terminal);
+                       options.device, options.precision, terminal);
     }
     terminal.say("results: " + options.output.string() +
                  "/best.safetensors, last.safetensors, log.jsonl, epochs.csv, curves.png, split.json" +

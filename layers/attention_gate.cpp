@@ -35,11 +35,11 @@ AttentionGateStatistics statistics_pointers(const std::array<Statistics, 3>& s) 
 /// Inputs: g, x, then weight, bias, gamma and beta of gate, skip and psi.
 class AttentionGateNode : public Node {
  public:
-  AttentionGateNode(Tensor g, Tensor x, Tensor psi, const std::array<AttentionGateBranch, 3>& branches,
+  AttentionGateNode(Tensor g, Tensor x, Tensor scores, const std::array<AttentionGateBranch, 3>& branches,
                     std::array<Statistics, 3> statistics, const AttentionGateParams& params)
       : g_(std::move(g)),
         x_(std::move(x)),
-        psi_(std::move(psi)),
+        scores_(std::move(scores)),
         statistics_(std::move(statistics)),
         params_(params) {
     for (size_t i = 0; i < branches.size(); ++i) {
@@ -64,7 +64,7 @@ class AttentionGateNode : public Node {
     const Tensor dg = Tensor::empty_like(g_), dx = Tensor::empty_like(x_);
     with_element_type(dx, [&]<class T>() {
       kernels::attention_gate_backward(dg.view<T>(), dx.view<T>(), gradients, grad_output.view<const T>(),
-                                       psi_.view<const T>(), statistics_pointers(statistics_),
+                                       scores_.view<const float>(), statistics_pointers(statistics_),
                                        g_.view<const T>(), x_.view<const T>(), weight_pointers(branches_),
                                        params_, exec_of(dx));
     });
@@ -73,7 +73,7 @@ class AttentionGateNode : public Node {
   }
 
  private:
-  Tensor g_, x_, psi_;
+  Tensor g_, x_, scores_;
   std::array<AttentionGateBranch, 3> branches_;
   std::array<Statistics, 3> statistics_;
   AttentionGateParams params_;
@@ -121,9 +121,10 @@ Tensor attention_gate(const Tensor& g, const Tensor& x, const AttentionGateBranc
     statistics[i] = params.training ? Statistics{Tensor::empty_like(b.beta), Tensor::empty_like(b.beta)}
                                     : Statistics{b.running_mean, b.running_var};
   }
-  const Tensor y = Tensor::activation_like(x), coefficients = Tensor::activation_like(x, 1);
+  const Tensor y = Tensor::activation_like(x),
+               scores = Tensor::activation(x.size(0), x.size(1), x.size(2), x.size(3), 1, x.device());
   with_element_type(x, [&]<class T>() {
-    kernels::attention_gate_forward(y.view<T>(), coefficients.view<T>(), statistics_pointers(statistics),
+    kernels::attention_gate_forward(y.view<T>(), scores.view<float>(), statistics_pointers(statistics),
                                     g.view<const T>(), x.view<const T>(), weight_pointers(branches),
                                     kernel_params, exec_of(x));
   });
@@ -138,7 +139,7 @@ Tensor attention_gate(const Tensor& g, const Tensor& x, const AttentionGateBranc
   std::vector<Tensor> inputs{g, x};
   for (const AttentionGateBranch& b : branches)
     inputs.insert(inputs.end(), {b.weight, b.bias, b.gamma, b.beta});
-  return record<AttentionGateNode>(y, inputs, g.detach(), x.detach(), coefficients, branches, statistics,
+  return record<AttentionGateNode>(y, inputs, g.detach(), x.detach(), scores, branches, statistics,
                                    kernel_params);
 }
 
