@@ -30,7 +30,8 @@ class Allocator {
     int64_t system_allocations = 0;
   };
 
-  explicit Allocator(kernels::DeviceKind device) : device_(device) {}
+  /// `planned`: hands out addresses without memory, and counts as if there was some.
+  explicit Allocator(kernels::DeviceKind device, bool planned = false) : device_(device), planned_(planned) {}
   ~Allocator();
   Allocator(const Allocator&) = delete;
   Allocator& operator=(const Allocator&) = delete;
@@ -45,8 +46,11 @@ class Allocator {
 
  private:
   void trim_locked();
+  void* system_allocate(size_t size);
 
   kernels::DeviceKind device_;
+  bool planned_;
+  uintptr_t next_address_ = kernels::allocation_alignment;  ///< if planned
   mutable std::mutex mutex_;
   std::multimap<size_t, void*> cached_;  ///< by size
   std::map<void*, size_t> in_use_;

@@ -49,7 +49,8 @@ void Context::start_cuda() {
 }
 
 kernels::Exec Context::exec(Device device) {
-  if (device == Device::cpu) return {device, nullptr, &cpu_pool_.workspace};
+  if (planning_) return {device, nullptr, &pool(device).workspace, true};
+  if (device == Device::cpu) return {device, nullptr, &cpu_pool_->workspace};
   if (!cuda_started_) start_cuda();
 #ifdef VOXGRAD_WITH_CUDA
   return {device, stream_.get(), &cuda_pool_->workspace};
@@ -66,6 +67,7 @@ void Context::synchronize([[maybe_unused]] Device device) {
 }
 
 void Context::host_work(const std::function<void()>& work) {
+  if (planning_) return;
   if (captured_host_work_ == nullptr) return work();
   captured_host_work_->push_back(work);
 }

@@ -39,7 +39,7 @@ class Context {
   Context& operator=(const Context&) = delete;
 
   Allocator& allocator(Device device) { return *pool(device).allocator; }
-  MemoryPool& pool(Device device) { return device == Device::cpu ? cpu_pool_ : *cuda_pool_; }
+  MemoryPool& pool(Device device) { return device == Device::cpu ? *cpu_pool_ : *cuda_pool_; }
   /// Where kernels of this device run. Throws if the build or the machine has no such device.
   kernels::Exec exec(Device device);
   /// Waits until all work given to the device is done.
@@ -53,13 +53,16 @@ class Context {
 
  private:
   friend class CapturedGraph;
+  friend class MemoryPlan;
   friend class NoGradGuard;
   Context() = default;
   void start_cuda();
 
-  MemoryPool cpu_pool_{std::make_shared<Allocator>(Device::cpu), kernels::Workspace(Device::cpu)},
+  MemoryPool main_cpu_pool_{std::make_shared<Allocator>(Device::cpu), kernels::Workspace(Device::cpu)},
       main_cuda_pool_{std::make_shared<Allocator>(Device::cuda), kernels::Workspace(Device::cuda)};
-  MemoryPool* cuda_pool_ = &main_cuda_pool_;  ///< or that of the graph being captured
+  MemoryPool* cpu_pool_ = &main_cpu_pool_;    ///< or a planned one
+  MemoryPool* cuda_pool_ = &main_cuda_pool_;  ///< or a planned one, or that of the graph being captured
+  bool planning_ = false;
   std::vector<std::function<void()>>* captured_host_work_ = nullptr;
   CudaStream stream_;
   bool cuda_started_ = false;

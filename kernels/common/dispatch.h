@@ -50,13 +50,15 @@
 #define VG_DISPATCH_CUDA(exec, function, ...)              \
   do {                                                     \
     ::vg::kernels::require_cuda(#function, (exec).device); \
+    if ((exec).planning) return;                           \
     VG_CALL_CUDA(function, __VA_ARGS__);                   \
   } while (false)
 
-// Calls `function(args...)`, whose last argument is the Exec `exec`, in the namespace that fits, and returns
-// its value.
+// Calls `function(args...)`, whose last argument is the Exec `exec`, in the namespace that fits. Returns from
+// the function that uses it.
 #define VG_DISPATCH(exec, function, ...)                    \
   do {                                                      \
+    if ((exec).planning) return;                            \
     if ((exec).device == ::vg::kernels::DeviceKind::cuda) { \
       VG_CALL_CUDA(function, __VA_ARGS__);                  \
     }                                                       \

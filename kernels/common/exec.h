@@ -11,6 +11,9 @@ struct Exec {
   DeviceKind device = DeviceKind::cpu;
   void* stream = nullptr;  ///< a cudaStream_t on CUDA; unused on the CPU
   Workspace* workspace = nullptr;
+  /// Arguments are checked and nothing is computed: what memory a computation takes is found out this way
+  /// (the engine's MemoryPlan), with pointers to nowhere.
+  bool planning = false;
 };
 
 }  // namespace vg::kernels

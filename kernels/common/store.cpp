@@ -15,6 +15,7 @@ void store_bytes(void* destination, const void* value, size_t bytes, const Exec&
 void store_bytes(void* destination, const void* value, size_t bytes, const Exec& exec) {
   require(bytes <= largest_stored_value, "store_bytes: ", bytes, " bytes, expected at most ",
           largest_stored_value);
+  if (exec.planning) return;
   if (exec.device == DeviceKind::cpu) {
     std::memcpy(destination, value, bytes);
     return;

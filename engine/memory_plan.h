@@ -1,0 +1,27 @@
+// What memory a computation takes, found out without computing.
+#pragma once
+
+#include <functional>
+
+#include "engine/context.h"
+
+namespace vg {
+
+/// Calls a function while tensors get addresses without memory and kernels check their arguments and do
+/// nothing: takes milliseconds, whatever the size. Tensors made before keep their memory and values; the
+/// function must not read any value on the host, and must let go of every tensor that it makes (gradients of
+/// parameters too). Numbers drawn from an Rng are drawn.
+class MemoryPlan {
+ public:
+  MemoryPlan(Device device, const std::function<void()>& work);
+
+  /// Most bytes that tensors hold at once, and most that the caching allocator takes from the system for
+  /// them, blocks kept for later included. Scratch memory of kernels is not in it.
+  [[nodiscard]] size_t peak_bytes_in_use() const { return statistics_.peak_bytes_in_use; }
+  [[nodiscard]] size_t peak_bytes_reserved() const { return statistics_.peak_bytes_reserved; }
+
+ private:
+  Allocator::Statistics statistics_;
+};
+
+}  // namespace vg
