@@ -6,6 +6,7 @@
 
 #include "apps/signals.h"
 #include "apps/training_curves.h"
+#include "engine/memory_plan.h"
 #include "layers/dice.h"
 #include "layers/dice_cross_entropy.h"
 #include "layers/softmax.h"
@@ -243,6 +244,7 @@ int Trainer::train_epoch() {
   while (!finished()) {
     const std::optional<data::Batch> batch = train_loader_->next();
     if (!batch) break;
+    if (!memory_reported_) report_memory(batch->samples);
     const auto transforms = draw_transforms(*batch, Part::train);
     note_batch(record, *batch, transforms);
     ++state_.batch;
@@ -275,6 +277,31 @@ std::vector<std::vector<data::AppliedTransform>> Trainer::draw_transforms(const 
     transforms.push_back(augmentation_.draw(static_cast<int64_t>(options_.channels.size()), draws));
   }
   return transforms;
+}
+
+void Trainer::report_memory(const Samples& samples) {
+  memory_reported_ = true;
+  // The plan must not change what dropout draws later.
+  const Rng before = rng_;
+  Shape one = batch_shape(samples), two = one;
+  const int64_t size = one[0];
+  const size_t planned = step_->planned_bytes(one);
+  one[0] = 1;
+  two[0] = 2;
+  const size_t of_one = step_->planned_bytes(one), of_another = step_->planned_bytes(two) - of_one;
+  rng_ = before;
+  const size_t available = available_memory(options_.device);
+  const auto largest =
+      available < of_one ? int64_t{0} : static_cast<int64_t>((available - of_one) / of_another) + 1;
+  char text[200];
+  std::snprintf(text, sizeof text,
+                "batches of %lld take %.2f GB beside weights and scratch; %.1f GB are available: up to "
+                "--batch-size %lld fits",
+                static_cast<long long>(size), static_cast<double>(planned) / 1e9,
+                static_cast<double>(available) / 1e9, static_cast<long long>(largest));
+  if (available == 0 || planned <= available) return terminal_.say(text);
+  if (options_.device == Device::cuda) throw std::runtime_error(text);
+  terminal_.warn(text);
 }
 
 void Trainer::note_batch(StepRecord& record, const data::Batch& batch,

@@ -106,6 +106,9 @@ class Trainer {
     int64_t batches = 0;
     std::string progress;
   };
+  /// Says what memory a batch of such samples takes, and how large it could be. Throws std::runtime_error if
+  /// it does not fit into the GPU.
+  void report_memory(const Samples& samples);
   /// Adds a batch and what was drawn for it.
   void note_batch(StepRecord& record, const data::Batch& batch,
                   std::span<const std::vector<data::AppliedTransform>> transforms) const;
@@ -137,6 +140,7 @@ class Trainer {
   TrainingState state_;
   std::unique_ptr<RunLog> log_;
   std::unique_ptr<TrainingStep> step_;
+  bool memory_reported_ = false;
   std::deque<StepRecord> unsettled_;  ///< steps launched whose losses were not yet read
   std::optional<Pace> pace_;
   Pace epoch_clock_{0};

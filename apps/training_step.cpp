@@ -1,5 +1,7 @@
 #include "apps/training_step.h"
 
+#include "engine/memory_plan.h"
+
 namespace vg::apps {
 
 TrainingStep::TrainingStep(Network& network, Optimizer& optimizer, Loss loss, Device device,
@@ -10,6 +12,21 @@ TrainingStep::TrainingStep(Network& network, Optimizer& optimizer, Loss loss, De
       options_(options),
       uploader_(device),
       may_capture_(device == Device::cuda && options.cuda_graph && network.architecture().dropout == 0) {}
+
+size_t TrainingStep::planned_bytes(const Shape& s) const {
+  const Device device = uploader_.device();
+  std::vector<Tensor> without_gradient;
+  for (const auto& [name, parameter] : network_.named_parameters()) {
+    if (!parameter.grad().defined()) without_gradient.push_back(parameter);
+  }
+  const MemoryPlan plan(device, [&] {
+    const Tensor images = Tensor::activation(s[0], s[1], s[2], s[3], s[4], device, options_.precision),
+                 labels = Tensor::activation(s[0], s[1], s[2], s[3], 1, device, DType::uint8);
+    loss_function_(network_(images), labels).backward();
+    for (const Tensor& parameter : without_gradient) parameter.set_grad({});
+  });
+  return plan.peak_bytes_reserved();
+}
 
 Tensor TrainingStep::accumulate_gradients(const BatchTensors& batch) {
   const Tensor loss = loss_function_(network_(batch.images), batch.labels);

@@ -35,6 +35,10 @@ class TrainingStep {
   void run(const Samples& samples, std::span<const std::vector<data::AppliedTransform>> transforms,
            bool last = false);
 
+  /// Bytes that batches of a shape [N, D, H, W, C] take beside what exists before the first step: batch,
+  /// activations and gradients. Kernels' scratch is not in it.
+  [[nodiscard]] size_t planned_bytes(const Shape& shape) const;
+
   /// True if the batch just run was the last before an update.
   [[nodiscard]] bool updated() const { return pending_ == 0; }
   /// True if batches are replayed from a graph.

@@ -9,6 +9,7 @@
 
 #include "bench/harness.h"
 #include "engine/atomic_file.h"
+#include "engine/memory_plan.h"
 #include "engine/optimizer.h"
 #include "kernels/common/simd.h"
 #include "layers/dice.h"
@@ -51,9 +52,10 @@ Flops attention_unet_flops(const Architecture& a, double voxels) {
 }
 
 struct TrainStepBench {
-  std::string device = "cpu", json;
+  std::string device = "cpu", precision = "float32", json;
   std::vector<int64_t> shape = {1, 4, 112, 128, 80};
   int threads = 0, runs = 5, warmup = 2;
+  bool plan_only = false;
 
   void run() const {
     if (shape.size() != 5) throw std::runtime_error("--shape: expected N,C,D,H,W");
@@ -67,8 +69,21 @@ struct TrainStepBench {
     Rng rng(1);
     const auto network = make_network(architecture, where, rng);
     const auto optimizer = make_adam({{network->named_parameters(), 2e-2, 0}});
-    const Tensor input = Tensor::activation(shape[0], shape[2], shape[3], shape[4], shape[1], where);
-    rng.normal(input, 0, 1);
+    const DType type = precision == "bfloat16" ? DType::bfloat16 : DType::float32;
+    const auto step = [&](const Tensor& images, const Tensor& classes) {
+      dice_loss((*network)(images), classes, {.smooth_numerator = 1, .smooth_denominator = 1}).backward();
+    };
+    const MemoryPlan plan(where, [&] {
+      step(Tensor::activation(shape[0], shape[2], shape[3], shape[4], shape[1], where, type),
+           Tensor::activation(shape[0], shape[2], shape[3], shape[4], 1, where, DType::uint8));
+      for (const auto& [name, parameter] : network->named_parameters()) parameter.set_grad({});
+    });
+    std::printf("planned: %.3f GB for batch, activations and gradients\n",
+                static_cast<double>(plan.peak_bytes_reserved()) / 1e9);
+    if (plan_only) return;
+    const Tensor noise = Tensor::activation(shape[0], shape[2], shape[3], shape[4], shape[1], where);
+    rng.normal(noise, 0, 1);
+    const Tensor input = noise.to(type);
     const Tensor labels =
         Tensor::activation(shape[0], shape[2], shape[3], shape[4], 1, Device::cpu, DType::uint8);
     const View<uint8_t> view = labels.view<uint8_t>();
@@ -78,9 +93,7 @@ struct TrainStepBench {
     const double peak = fma_peak_gflops();
     const Timing timing = measure(
         [&] {
-          const Tensor loss =
-              dice_loss((*network)(input), targets, {.smooth_numerator = 1, .smooth_denominator = 1});
-          loss.backward();
+          step(input, targets);
           optimizer->step();
           optimizer->zero_grad();
           Context::get().synchronize(where);
@@ -95,6 +108,7 @@ struct TrainStepBench {
     const double rate = gflop / timing.median;
     nlohmann::ordered_json result = {{"benchmark", "train-step"},
                                      {"device", device},
+                                     {"precision", precision},
                                      {"shape", shape},
                                      {"threads", omp_get_max_threads()},
                                      {"instruction_set", kernels::cpu::isa_name(kernels::cpu::active_isa())},
@@ -122,6 +136,10 @@ void register_train_step(CLI::App& app) {
   CLI::App* sub =
       app.add_subcommand("train-step", "forward, Dice loss, backward and Adam of the seed's network");
   sub->add_option("--device", bench->device)->check(CLI::IsMember({"cpu", "cuda"}))->capture_default_str();
+  sub->add_option("--precision", bench->precision, "of activations; bfloat16 on CUDA")
+      ->check(CLI::IsMember({"float32", "bfloat16"}))
+      ->capture_default_str();
+  sub->add_flag("--plan", bench->plan_only, "print the memory that a step takes, and do none");
   sub->add_option("--shape", bench->shape, "N,C,D,H,W")->delimiter(',');
   sub->add_option("--threads", bench->threads, "CPU threads; 0 takes all")->capture_default_str();
   sub->add_option("--runs", bench->runs)->check(CLI::PositiveNumber)->capture_default_str();

@@ -1,5 +1,10 @@
 #include "engine/memory_plan.h"
 
+#include <cstdio>
+#include <fstream>
+#include <string>
+
+#include "engine/cuda_handles.h"
 #include "kernels/common/check.h"
 
 namespace vg {
@@ -25,6 +30,24 @@ MemoryPlan::MemoryPlan(Device device, const std::function<void()>& work) {
   }
   restore();
   statistics_ = planned.allocator->statistics();
+}
+
+size_t available_memory(Device device) {
+  if (device == Device::cuda) {
+    size_t free_bytes = 0;
+#ifdef VOXGRAD_WITH_CUDA
+    size_t total_bytes = 0;
+    kernels::check_cuda(cudaMemGetInfo(&free_bytes, &total_bytes));
+#endif
+    return free_bytes;
+  }
+  std::ifstream meminfo("/proc/meminfo");
+  for (std::string line; std::getline(meminfo, line);) {
+    unsigned long long kibibytes = 0;
+    if (std::sscanf(line.c_str(), "MemAvailable: %llu kB", &kibibytes) == 1)
+      return static_cast<size_t>(kibibytes) * 1024;
+  }
+  return 0;
 }
 
 }  // namespace vg

@@ -24,4 +24,8 @@ class MemoryPlan {
   Allocator::Statistics statistics_;
 };
 
+/// Bytes that this process could still take: the GPU's free memory, or what Linux says it can give without
+/// swapping; 0 if it is not known.
+size_t available_memory(Device device);
+
 }  // namespace vg

@@ -1,5 +1,6 @@
 #include "engine/tensor.h"
 
+#include <algorithm>
 #include <cstring>
 #include <numeric>
 #include <stdexcept>
@@ -168,6 +169,22 @@ Tensor Tensor::channels(int64_t begin, int64_t end) const {
   t.offset_ += begin;
   t.shape_[4] = end - begin;
   return t;
+}
+
+Tensor Tensor::joined(const std::vector<Tensor>& parts) {
+  kernels::require(!parts.empty() && parts[0].activation_, "joined: expected activations");
+  Tensor whole = parts[0].detach();
+  for (size_t i = 1; i < parts.size(); ++i) {
+    const Tensor& part = parts[i];
+    const bool same_voxels =
+        part.activation_ && std::equal(part.shape_.begin(), part.shape_.begin() + 4, whole.shape_.begin());
+    if (!same_voxels || part.storage_ != whole.storage_ || part.dtype_ != whole.dtype_ ||
+        part.strides_ != whole.strides_ || part.halo_ != whole.halo_ ||
+        part.offset_ != whole.offset_ + whole.shape_[4])
+      return {};
+    whole.shape_[4] += part.shape_[4];
+  }
+  return whole;
 }
 
 Tensor Tensor::reshaped(Shape shape) const {

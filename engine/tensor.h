@@ -94,6 +94,9 @@ class Tensor {
 
   /// Channels [begin, end) of an activation, sharing its storage. Not recorded.
   [[nodiscard]] Tensor channels(int64_t begin, int64_t end) const;
+  /// The activation whose neighbouring channel slices `parts` are, in their order, sharing their storage;
+  /// undefined if they are not neighbours in one storage. Not recorded.
+  static Tensor joined(const std::vector<Tensor>& parts);
   /// The same contiguous memory with another shape. Not recorded.
   [[nodiscard]] Tensor reshaped(Shape shape) const;
   /// A deep copy (of an activation: with a halo again). Not recorded.

@@ -94,7 +94,7 @@ void check_branch(const AttentionGateBranch& branch, int64_t in_channels, int64_
 
 Tensor attention_gate(const Tensor& g, const Tensor& x, const AttentionGateBranch& gate,
                       const AttentionGateBranch& skip, const AttentionGateBranch& psi,
-                      const BatchNormParams& params) {
+                      const BatchNormParams& params, const Tensor& into) {
   require_activation("attention_gate", "g", g);
   require_activation("attention_gate", "x", x);
   require_alike("attention_gate", g, x);
@@ -121,7 +121,7 @@ Tensor attention_gate(const Tensor& g, const Tensor& x, const AttentionGateBranc
     statistics[i] = params.training ? Statistics{Tensor::empty_like(b.beta), Tensor::empty_like(b.beta)}
                                     : Statistics{b.running_mean, b.running_var};
   }
-  const Tensor y = Tensor::activation_like(x),
+  const Tensor y = into.defined() ? into.detach() : Tensor::activation_like(x),
                scores = Tensor::activation(x.size(0), x.size(1), x.size(2), x.size(3), 1, x.device());
   with_element_type(x, [&]<class T>() {
     kernels::attention_gate_forward(y.view<T>(), scores.view<float>(), statistics_pointers(statistics),
@@ -162,7 +162,7 @@ AttentionGateBranch AttentionGate::tensors(const Branch& branch) {
           branch.norm.bias(),          branch.norm.running_mean(), branch.norm.running_var()};
 }
 
-Tensor AttentionGate::operator()(const Tensor& g, const Tensor& x) const {
+Tensor AttentionGate::operator()(const Tensor& g, const Tensor& x, const Tensor& into) const {
   if (!fused_) {
     const auto branch = [](const Branch& b, const Tensor& input) { return b.norm(b.convolution(input)); };
     return multiply(x, sigmoid(branch(psi_, relu(add(branch(gate_, g), branch(skip_, x))))));
@@ -171,7 +171,8 @@ Tensor AttentionGate::operator()(const Tensor& g, const Tensor& x) const {
     for (const Branch* branch : {&gate_, &skip_, &psi_}) branch->norm.count_batch();
   }
   return attention_gate(g, x, tensors(gate_), tensors(skip_), tensors(psi_),
-                        {.training = training(), .momentum = gate_.norm.momentum(), .eps = gate_.norm.eps()});
+                        {.training = training(), .momentum = gate_.norm.momentum(), .eps = gate_.norm.eps()},
+                        into);
 }
 
 }  // namespace vg

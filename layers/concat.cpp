@@ -36,6 +36,8 @@ Tensor concat(const std::vector<Tensor>& inputs) {
     channels.push_back(input.size(4));
     total += input.size(4);
   }
+  if (const Tensor whole = Tensor::joined(inputs); whole.defined())
+    return record<ConcatNode>(whole, inputs, std::move(channels));
   const Tensor y = Tensor::activation_like(inputs[0], total);
   int64_t begin = 0;
   for (const Tensor& input : inputs) {

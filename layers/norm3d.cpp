@@ -75,10 +75,10 @@ void statistics(const Tensor& mean, const Tensor& variance, const Tensor& x, con
 }
 
 Tensor apply(Tensor x, const Tensor& mean, const Tensor& variance, const Tensor& weight, const Tensor& bias,
-             const Tensor& slope, const Norm3dParams& params) {
+             const Tensor& slope, const Norm3dParams& params, const Tensor& into = {}) {
   // Backward needs x; without one the result may take its place.
   const bool recorded = should_record({x, weight, bias, slope});
-  const Tensor y = recorded ? Tensor::empty_like(x) : reuse_or_allocate(x);
+  const Tensor y = into.defined() ? into.detach() : recorded ? Tensor::empty_like(x) : reuse_or_allocate(x);
   with_element_type(x, [&]<class T>() {
     kernels::norm3d_apply(y.view<T>(), x.view<const T>(), mean.data<const float>(),
                           variance.data<const float>(), data_or_null(weight), data_or_null(bias),
@@ -91,7 +91,7 @@ Tensor apply(Tensor x, const Tensor& mean, const Tensor& variance, const Tensor&
 }  // namespace
 
 Tensor batch_norm(Tensor x, const Tensor& weight, const Tensor& bias, const Tensor& running_mean,
-                  const Tensor& running_var, const BatchNormParams& params) {
+                  const Tensor& running_var, const BatchNormParams& params, const Tensor& into) {
   Norm3dParams kernel_params =
       check("batch_norm", x, weight, bias, params.activation, params.eps, /*per_instance=*/false);
   const int64_t channels = x.size(4), count = x.elements() / std::max<int64_t>(channels, 1);
@@ -115,7 +115,7 @@ Tensor batch_norm(Tensor x, const Tensor& weight, const Tensor& bias, const Tens
                                      params.momentum, exec_of(x));
     }
   }
-  return apply(std::move(x), mean, variance, weight, bias, params.activation.slope, kernel_params);
+  return apply(std::move(x), mean, variance, weight, bias, params.activation.slope, kernel_params, into);
 }
 
 Tensor instance_norm(Tensor x, const Tensor& weight, const Tensor& bias, const FusedActivation& activation,
@@ -139,10 +139,11 @@ BatchNorm3d::BatchNorm3d(int64_t channels, Device device, float eps, float momen
       running_var_(register_buffer("running_var", Tensor::full({channels}, 1, device))),
       num_batches_tracked_(register_buffer("num_batches_tracked", Tensor::zeros({}, DType::int64))) {}
 
-Tensor BatchNorm3d::operator()(Tensor x, const FusedActivation& activation) const {
+Tensor BatchNorm3d::operator()(Tensor x, const FusedActivation& activation, const Tensor& into) const {
   if (training()) count_batch();
   return batch_norm(std::move(x), weight_, bias_, running_mean_, running_var_,
-                    {.training = training(), .momentum = momentum_, .eps = eps_, .activation = activation});
+                    {.training = training(), .momentum = momentum_, .eps = eps_, .activation = activation},
+                    into);
 }
 
 void BatchNorm3d::count_batch() const {

@@ -22,9 +22,10 @@ struct BatchNormParams {
 
 /// PyTorch's batch_norm over N, D, H, W, then the activation. weight, bias: [C] or both undefined.
 /// running_mean, running_var: [C], updated in training (with the unbiased variance), or both undefined in
-/// training. Throws std::invalid_argument if shapes do not fit, or in training for one value per channel.
+/// training. `into`: memory for the result, of x's shape (a channel slice, see concat()), or undefined.
+/// Throws std::invalid_argument if shapes do not fit, or in training for one value per channel.
 Tensor batch_norm(Tensor x, const Tensor& weight, const Tensor& bias, const Tensor& running_mean,
-                  const Tensor& running_var, const BatchNormParams& params = {});
+                  const Tensor& running_var, const BatchNormParams& params = {}, const Tensor& into = {});
 
 /// PyTorch's instance_norm over D, H, W of each sample and channel, then the activation. weight, bias: [C] or
 /// both undefined. Throws std::invalid_argument for one voxel.
@@ -37,7 +38,7 @@ class BatchNorm3d : public Module {
  public:
   explicit BatchNorm3d(int64_t channels, Device device = Device::cpu, float eps = 1e-5f,
                        float momentum = 0.1f);
-  Tensor operator()(Tensor x, const FusedActivation& activation = {}) const;
+  Tensor operator()(Tensor x, const FusedActivation& activation = {}, const Tensor& into = {}) const;
 
   [[nodiscard]] Tensor& weight() const { return weight_; }
   [[nodiscard]] Tensor& bias() const { return bias_; }

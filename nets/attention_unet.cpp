@@ -36,8 +36,11 @@ AttentionLayer::AttentionLayer(const Architecture& a, size_t level, Device devic
 Tensor AttentionLayer::operator()(const Tensor& x) const {
   Tensor lower = down_->operator()(x);
   if (below_ != nullptr) lower = (*below_)(lower);
-  lower = upconv_(lower);
-  return merge_(concat({attention_(lower, x), lower}));
+  // The halves of the merge's input are computed where concat() would copy them to.
+  const int64_t channels = x.size(4);
+  const Tensor both = Tensor::activation_like(x, 2 * channels);
+  lower = upconv_(lower, both.channels(channels, 2 * channels));
+  return merge_(concat({attention_(lower, x, both.channels(0, channels)), lower}));
 }
 
 void AttentionLayer::set_fused_gate(bool fused) {

@@ -38,11 +38,11 @@ Convolution::Convolution(const ConvolutionOptions& o, Device device, Rng& rng) {
     activation_.slope = register_module("adn.A", std::make_unique<PReLU>(1, device)).weight();
 }
 
-Tensor Convolution::operator()(const Tensor& x) const {
+Tensor Convolution::operator()(const Tensor& x, const Tensor& into) const {
   Tensor y = transposed_ != nullptr ? (*transposed_)(x) : (*convolution_)(x);
   // The activation runs within the norm, before the dropout instead of after it as in MONAI. The result is
   // the same: identity, ReLU and PReLU keep zero at zero and let a positive factor through.
-  if (batch_norm_ != nullptr) y = (*batch_norm_)(std::move(y), activation_);
+  if (batch_norm_ != nullptr) y = (*batch_norm_)(std::move(y), activation_, into);
   if (instance_norm_ != nullptr) y = (*instance_norm_)(std::move(y), activation_);
   return dropout_ != nullptr ? (*dropout_)(std::move(y)) : y;
 }

@@ -33,7 +33,8 @@ class Convolution : public Module {
  public:
   /// `rng` is what dropout draws from; it must outlive the module.
   Convolution(const ConvolutionOptions& options, Device device, Rng& rng);
-  Tensor operator()(const Tensor& x) const;
+  /// `into`: memory for the result, or undefined; it is not used without a batch norm.
+  Tensor operator()(const Tensor& x, const Tensor& into = {}) const;
 
  private:
   // One of the first two; at most one norm.

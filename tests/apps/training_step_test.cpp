@@ -35,7 +35,7 @@ struct Outcome {
 };
 
 struct Setting {
-  TrainingStep::Options options;
+  TrainingStep::Options options = {};
   int batches = 4;
   int64_t other_width_at = -1;  ///< this batch has another shape
   double dropout = 0;

@@ -2,6 +2,7 @@
 
 #include "layers/activation.h"
 #include "layers/elementwise.h"
+#include "layers/norm3d.h"
 #include "support/devices.h"
 #include "support/gradcheck.h"
 
@@ -30,6 +31,33 @@ TEST_P(ConcatTest, Gradients) {
         return concat({scale(in[0], 2), scale(in[1], 3), scale(in[0], 5)});
       },
       {a, b}, few);
+}
+
+TEST_P(ConcatTest, NeighbouringSlicesAreNotCopied) {
+  const Tensor both = random_activation({1, 2, 2, 3, 5}, 1, device());
+  const Tensor a = both.channels(1, 3), b = both.channels(3, 5);
+  const Tensor joined = concat({a, b}), swapped = concat({b, a}), twice = concat({a, a});
+  EXPECT_EQ(joined.data<float>(), a.data<float>());
+  EXPECT_EQ(joined.values(), both.channels(1, 5).values());
+  EXPECT_NE(swapped.data<float>(), b.data<float>());
+  EXPECT_EQ(swapped.channels(0, 2).values(), b.values());
+  EXPECT_EQ(twice.channels(2, 4).values(), a.values());
+  EXPECT_NE(concat({a, b.clone()}).data<float>(), a.data<float>());
+}
+
+TEST_P(ConcatTest, GradientsOfNeighbours) {
+  // Two operations write into slices of one activation, as the network's do.
+  const Tensor a = random_activation({1, 2, 2, 3, 2}, 1, device());
+  const Tensor b = random_activation({1, 2, 2, 3, 3}, 2, device());
+  check_gradients(
+      [&](const auto& in) {
+        const Tensor both = Tensor::activation_like(in[0], 5);
+        const auto normalised = [&](const Tensor& x, int64_t begin) {
+          return batch_norm(x, {}, {}, {}, {}, {}, both.channels(begin, begin + x.size(4)));
+        };
+        return concat({normalised(in[0], 0), normalised(in[1], 2)});
+      },
+      {a, b});
 }
 
 TEST_P(ConcatTest, LeafGradientsDoNotKeepTheWholeBuffer) {
