@@ -123,8 +123,8 @@ class VoxelIndex {
   Divider w_, h_, d_;
 };
 
-template <int Width, class Body>
-__global__ void __launch_bounds__(block_threads) for_each_share_kernel(Body body, ShareGrid grid) {
+template <int Width, int Blocks, class Body>
+__global__ void __launch_bounds__(block_threads, Blocks) for_each_share_kernel(Body body, ShareGrid grid) {
   const Share share = share_of_thread<Width>(grid);
   if (share.first < share.limit) body(share);
 }
@@ -132,12 +132,14 @@ __global__ void __launch_bounds__(block_threads) for_each_share_kernel(Body body
 /// Voxels a thread takes where each is written: enough to pay for what is loaded once.
 inline constexpr int64_t most_voxels_written = 16;
 
-/// Calls body(Share) in every thread whose share of groups x voxels of `channels` channels is not empty.
-template <int Width, class Body>
+/// Calls body(Share) in every thread whose share of groups x voxels of `channels` channels is not empty. With
+/// `Blocks` blocks a multiprocessor the body may use 65536 / (256 Blocks) registers: 64, or 80 with three.
+/// Asked for, since left alone the compiler spills a few to save a few.
+template <int Width, int Blocks = 4, class Body>
 void for_each_share(int64_t groups, int64_t voxels, int64_t channels, const Body& body, const Exec& exec) {
   if (groups * voxels * channels == 0) return;
   const ShareGrid grid = share_grid(groups, voxels, channels, Width, 1, most_voxels_written);
-  for_each_share_kernel<Width><<<grid.blocks(), block_threads, 0, stream_of(exec)>>>(body, grid);
+  for_each_share_kernel<Width, Blocks><<<grid.blocks(), block_threads, 0, stream_of(exec)>>>(body, grid);
   check_launch();
 }
 

@@ -332,11 +332,11 @@ void norm3d_backward(View<T> dx, float* dgamma, float* dbeta, float* dslope, Vie
   const bool fixed = params.fixed_statistics;
   with_lanes(
       [&](auto lanes) {
-        for_each_share<lanes.value>(groups, voxels, x.c,
-                                    InputGradientShare<lanes.value, T>{
-                                        dx, dy, x, VoxelIndex(dx, dy, x), parameters,
-                                        fixed ? nullptr : to.mean_dv, fixed ? nullptr : to.mean_product},
-                                    exec);
+        for_each_share<lanes.value, 3>(groups, voxels, x.c,
+                                       InputGradientShare<lanes.value, T>{
+                                           dx, dy, x, VoxelIndex(dx, dy, x), parameters,
+                                           fixed ? nullptr : to.mean_dv, fixed ? nullptr : to.mean_product},
+                                       exec);
       },
       dx, dy, x);
 }

@@ -1,5 +1,7 @@
 #include "kernels/resample3d/resample3d.h"
 
+#include <algorithm>
+
 #include "kernels/resample3d/resample3d_impl.h"
 
 namespace vg::kernels {
@@ -10,8 +12,10 @@ template <class T, class U>
 void check(const char* function, const View<T>& in, const View<U>& out) {
   require(in.n == out.n && in.c == out.c, function, ": input and output have ", in.n, " and ", out.n,
           " samples, ", in.c, " and ", out.c, " channels, expected equal ones");
-  require(in.elements() > 0 && out.elements() > 0, function, ": extents [", in.d, ',', in.h, ',', in.w,
-          "] and [", out.d, ',', out.h, ',', out.w, "], expected at least 1");
+  const int64_t longest = std::max({in.d, in.h, in.w, out.d, out.h, out.w});
+  require(in.elements() > 0 && out.elements() > 0 && longest < int64_t{1} << 31, function, ": extents [",
+          in.d, ',', in.h, ',', in.w, "] and [", out.d, ',', out.h, ',', out.w,
+          "], expected at least 1 and less than 2^31");
 }
 
 }  // namespace

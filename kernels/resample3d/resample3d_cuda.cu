@@ -82,12 +82,14 @@ struct BackwardShare {
       const AxisOutputs d = tables.outputs_of(0)[at.d], h = tables.outputs_of(1)[at.h],
                         w = tables.outputs_of(2)[at.w];
       Lanes<Width> sum = Lanes<Width>::all(0);
-      for (int64_t od = d.begin; od < d.end; ++od) {
-        for (int64_t oh = h.begin; oh < h.end; ++oh) {
+#pragma unroll 1
+      for (int od = d.begin; od < d.end; ++od) {
+#pragma unroll 1
+        for (int oh = h.begin; oh < h.end; ++oh) {
           const T* const row = dy.at(at.n, od, oh) + share.channel;
           Lanes<Width> along_w = Lanes<Width>::all(0);
 #pragma unroll 2
-          for (int64_t ow = w.begin; ow < w.end; ++ow)
+          for (int ow = w.begin; ow < w.end; ++ow)
             add_scaled(along_w, of_w[ow].weight(at.w), Lanes<Width>::load_constant(row + ow * dy.stride_w));
           add_scaled(sum, of_d[od].weight(at.d) * of_h[oh].weight(at.h), along_w);
         }
@@ -110,8 +112,8 @@ void gather(const View<T>& to, const View<const T>& from, const ResampleTables& 
   fill_tables(tables, exec);
   with_lanes(
       [&](auto lanes) {
-        for_each_share<lanes.value>(1, to.voxels(), to.c,
-                                    ShareOf<lanes.value, T>{to, from, VoxelIndex(to), tables}, exec);
+        for_each_share<lanes.value, 3>(1, to.voxels(), to.c,
+                                       ShareOf<lanes.value, T>{to, from, VoxelIndex(to), tables}, exec);
       },
       to, from);
 }

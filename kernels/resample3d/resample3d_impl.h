@@ -20,8 +20,8 @@ void resample3d_backward(View<T> dx, View<const T> dy, const Resample3dParams& p
 
 /// Resampling is separable: each axis maps output indices to two neighbouring input indices (one of weight 0
 /// for `nearest`).
-struct AxisSource {
-  int64_t lower, upper;
+struct alignas(16) AxisSource {  // one load
+  int32_t lower, upper;
   float upper_weight;
 
   /// The weight with which input `index` enters the output; 1 if it is both lower and upper.
@@ -32,8 +32,8 @@ struct AxisSource {
 
 /// The outputs [begin, end) that an input enters. Both indices of AxisSource grow with the output, so that
 /// these are neighbours.
-struct AxisOutputs {
-  int64_t begin, end;
+struct alignas(8) AxisOutputs {
+  int32_t begin, end;
 };
 
 struct Axis {
@@ -46,14 +46,14 @@ struct Axis {
     if (params.mode == ResampleMode::nearest) {
       const float scale = static_cast<float>(in) / static_cast<float>(out);
       const auto position = static_cast<int64_t>(static_cast<float>(index) * scale);
-      const int64_t nearest = position < in - 1 ? position : in - 1;
+      const auto nearest = static_cast<int32_t>(position < in - 1 ? position : in - 1);
       return {nearest, nearest, 0};
     }
     int64_t numerator = (2 * index + 1) * in - out, denominator = 2 * out;  // in/out * (index + 1/2) - 1/2
     if (params.align_corners) numerator = index * (in - 1), denominator = out > 1 ? out - 1 : 1;
     if (numerator < 0) numerator = 0;
     const int64_t lower = numerator / denominator, rest = numerator % denominator;
-    return {lower, lower + 1 < in ? lower + 1 : lower,
+    return {static_cast<int32_t>(lower), static_cast<int32_t>(lower + 1 < in ? lower + 1 : lower),
             static_cast<float>(rest) / static_cast<float>(denominator)};
   }
 
@@ -65,7 +65,7 @@ struct Axis {
  private:
   /// The first output whose source satisfies a condition that stays true from there on.
   template <class Condition>
-  VG_INLINE int64_t first_output(const Condition& condition) const {
+  VG_INLINE int32_t first_output(const Condition& condition) const {
     int64_t low = 0, high = out;
     while (low < high) {
       const int64_t middle = (low + high) / 2;
@@ -75,7 +75,7 @@ struct Axis {
         low = middle + 1;
       }
     }
-    return low;
+    return static_cast<int32_t>(low);
   }
 };
 
