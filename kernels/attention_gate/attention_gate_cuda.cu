@@ -1,6 +1,7 @@
 // The same passes as on the CPU. A block takes a tile of voxels into shared memory and computes the two
 // convolutions there anew in every pass. Sums: one partial result per piece (a fixed range of tiles, walked
 // by one block), then the pieces are added in order.
+#include "kernels/attention_gate/attention_gate_cuda.h"
 #include "kernels/attention_gate/attention_gate_impl.h"
 #include "kernels/common/bfloat16.h"
 #include "kernels/common/reduce.cuh"
@@ -483,6 +484,8 @@ void attention_gate_forward(View<bfloat16> y, View<float> psi, const AttentionGa
                             View<const bfloat16> g, View<const bfloat16> x,
                             const AttentionGateWeights& weights, const AttentionGateParams& params,
                             const Exec& exec) {
+  if (attention_gate_tensor_applies(params, {y, g, x}))
+    return attention_gate_forward_tensor(y, psi, statistics, g, x, weights, params, exec);
   run_forward(y, psi, statistics, g, x, weights, params, exec);
 }
 
@@ -498,6 +501,9 @@ void attention_gate_backward(View<bfloat16> dg, View<bfloat16> dx, const Attenti
                              const AttentionGateStatistics& statistics, View<const bfloat16> g,
                              View<const bfloat16> x, const AttentionGateWeights& weights,
                              const AttentionGateParams& params, const Exec& exec) {
+  if (attention_gate_tensor_applies(params, {dg, dx, dy, g, x}))
+    return attention_gate_backward_tensor(dg, dx, gradients, dy, psi, statistics, g, x, weights, params,
+                                          exec);
   run_backward(dg, dx, gradients, dy, psi, statistics, g, x, weights, params, exec);
 }
 

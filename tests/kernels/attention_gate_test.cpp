@@ -403,6 +403,26 @@ TEST_P(AttentionGateBfloat16Test, AgreesWithTheCompositionOfItsParts) {
       check_bfloat16(s, fixed, placements()[turn++ % placements().size()], exec());
   }
 }
+
+// Channels that tensor cores take: tiles that are not full, one and several blocks, every number of groups of
+// intermediate channels. The placement off multiples of 16 bytes falls back.
+const Shape tensor_shapes[] = {{1, 2, 3, 7, 16, 16, 8},
+                               {2, 1, 3, 17, 32, 32, 16},
+                               {1, 1, 3, 33, 64, 64, 32},
+                               {1, 1, 2, 9, 128, 128, 64}};
+
+TEST_P(AttentionGateBfloat16Test, TensorCoresAgreeOnEveryPlacement) {
+  for (const Shape& s : tensor_shapes) {
+    for (const bool fixed : {false, true}) {
+      for (const Placement& p : placements()) check_bfloat16(s, fixed, p, exec());
+    }
+  }
+}
+
+TEST_P(AttentionGateBfloat16Test, TensorCoresAgreeOnManyTiles) {
+  check_bfloat16({1, 1, 31, 85, 16, 16, 8}, false, {}, exec());
+  check_bfloat16({2, 1, 17, 31, 32, 32, 16}, false, {1, 0, 0}, exec());
+}
 #endif
 
 TEST(AttentionGateBfloat16, CpuRefuses) {

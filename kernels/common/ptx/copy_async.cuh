@@ -20,6 +20,16 @@ __device__ __forceinline__ void copy_16_async(uint32_t shared, const void* sourc
 #endif
 }
 
+/// The same for 4 bytes aligned to 4, through the first-level cache.
+__device__ __forceinline__ void copy_4_async(uint32_t shared, const void* source, bool inside) {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared), "l"(source), "r"(inside ? 4 : 0)
+               : "memory");
+#else
+  __trap();
+#endif
+}
+
 /// Closes the group of this thread's copies since the last call. PTX ISA, "cp.async.commit_group".
 __device__ __forceinline__ void commit_copies() {
 #if __CUDA_ARCH__ >= 800

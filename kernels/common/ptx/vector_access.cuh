@@ -21,6 +21,15 @@ __device__ __forceinline__ void load_shared_16(uint32_t (&r)[4], uint32_t addres
                : "memory");
 }
 
+__device__ __forceinline__ void load_shared_8(uint32_t (&r)[2], uint32_t address) {
+  asm volatile("ld.shared.v2.b32 {%0,%1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "r"(address) : "memory");
+}
+__device__ __forceinline__ float load_shared_float(uint32_t address) {
+  float value;
+  asm volatile("ld.shared.f32 %0, [%1];" : "=f"(value) : "r"(address) : "memory");
+  return value;
+}
+
 /// From memory that nobody writes during the kernel, through the first-level cache. PTX ISA, "ld.global.nc".
 __device__ __forceinline__ void load_constant_16(uint32_t (&r)[4], const void* pointer) {
   asm volatile("ld.global.nc.v4.b32 {%0,%1,%2,%3}, [%4];"
