@@ -33,7 +33,7 @@ __device__ __forceinline__ void voxel_gradients(VoxelGradient (&out)[2], const P
   using S = GateSizes<Channels>;
   const int row = static_cast<int>(threadIdx.x) % 32 / 4;
   float dot[2] = {};
-#pragma unroll
+#pragma unroll(Channels == 128 ? 1 : S::blocks)  // registers
   for (int block = 0; block < S::blocks; ++block) {
     uint32_t a[S::block_steps][4], b[S::block_steps][4];
     x.get(block, a);
@@ -124,7 +124,7 @@ __global__ void __launch_bounds__(GateSizes<Channels>::threads)
 
 struct StoreSum {
   double* totals;
-  __device__ void operator()(int64_t i, const double (&sums)[1]) const { totals[i] = sums[0]; }
+  __device__ void operator()(int64_t i, double sum) const { totals[i] = sum; }
 };
 
 // Adds to the gradients that the first pass settles, and leaves the means that the second needs. One thread
@@ -282,14 +282,19 @@ struct WeightSums {
   }
 };
 
-// dg and dx (`Inputs`), and the sums for the weights and biases of the convolutions (`Weights`; of one group,
+// What a launch of the second pass computes.
+constexpr int part_dg = 1, part_dx = 2, part_weights = 4;
+
+// dg, dx, and the sums for the weights and biases of the convolutions (the last of one group,
 // blocks ride grid.x as [group][piece]; partials: [group][WeightSums::count][piece]).
-template <int Channels, bool Inputs, bool Weights>
+template <int Channels, int Parts>
 __global__ void __launch_bounds__(GateSizes<Channels>::threads)
     apply_kernel(const __grid_constant__ TensorGate gate, View<bfloat16> dg, View<bfloat16> dx,
                  double* partials) {
   using S = GateSizes<Channels>;
-  static_assert(!Inputs || !Weights || S::groups == 1);
+  constexpr bool write_dg = (Parts & part_dg) != 0, write_dx = (Parts & part_dx) != 0,
+                 sum_weights = (Parts & part_weights) != 0;
+  static_assert(Parts == part_weights || !sum_weights || S::groups == 1);
   extern __shared__ __align__(16) unsigned char shared[];
   const int64_t piece = blockIdx.x % gate.grid.pieces;
   const int own_group = static_cast<int>(blockIdx.x / gate.grid.pieces),
@@ -308,7 +313,7 @@ __global__ void __launch_bounds__(GateSizes<Channels>::threads)
 #pragma unroll
     for (int half = 0; half < 2; ++half)
       ds[half] = psi.gamma * psi.factor * (v[half].dz - psi.mean_dz - v[half].normalised * psi.mean_product);
-    if constexpr (Inputs) {
+    if constexpr (write_dx) {
 #pragma unroll
       for (int block = 0; block < S::blocks; ++block) {
         uint32_t a[S::block_steps][4];
@@ -322,8 +327,8 @@ __global__ void __launch_bounds__(GateSizes<Channels>::threads)
       }
     }
 #pragma unroll 1
-    for (int i = 0; i < (Inputs ? S::groups : 1); ++i) {
-      const int group = Inputs ? i : own_group;
+    for (int i = 0; i < (Parts == part_weights ? 1 : S::groups); ++i) {
+      const int group = Parts == part_weights ? own_group : i;
       Convolved<Channels> gradients(gate, group, g, x);
       convolution_gradients<Channels>(gradients, gate, group, ds, inside);
       uint32_t packed[2][2][2] = {};  // [branch][fragment][row]
@@ -337,25 +342,23 @@ __global__ void __launch_bounds__(GateSizes<Channels>::threads)
               ptx::pack_bfloat16(gradients.of_x[n][2 * half], gradients.of_x[n][2 * half + 1]);
         }
       }
-      if constexpr (Inputs) {
+      if constexpr (write_dg || write_dx) {
         const uint32_t a_g[4] = {packed[0][0][0], packed[0][0][1], packed[0][1][0], packed[0][1][1]},
                        a_x[4] = {packed[1][0][0], packed[1][0][1], packed[1][1][0], packed[1][1][1]};
 #pragma unroll
         for (int j = 0; j < S::out_fragments; ++j) {
           uint32_t b[4];
           ptx::load_constant_16(b, gate.backward_fragments + (group * S::out_fragments + j) * 32 + lane);
-          ptx::mma_m16n8k16(of_g[j], a_g, b[0], b[1]);
-          ptx::mma_m16n8k16(of_x[j], a_x, b[2], b[3]);
+          if constexpr (write_dg) ptx::mma_m16n8k16(of_g[j], a_g, b[0], b[1]);
+          if constexpr (write_dx) ptx::mma_m16n8k16(of_x[j], a_x, b[2], b[3]);
         }
       }
-      if constexpr (Weights) sums.add(packed, gradients, staging, tile);
+      if constexpr (sum_weights) sums.add(packed, gradients, staging, tile);
     }
-    if constexpr (Inputs) {
-      store_rows<Channels>(dg, place, inside, of_g);
-      store_rows<Channels>(dx, place, inside, of_x);
-    }
+    if constexpr (write_dg) store_rows<Channels>(dg, place, inside, of_g);
+    if constexpr (write_dx) store_rows<Channels>(dx, place, inside, of_x);
   });
-  if constexpr (Weights) {
+  if constexpr (sum_weights) {
     __syncthreads();
     sums.store(reinterpret_cast<float*>(shared) + warp * WeightSums<Channels>::count);
     __syncthreads();
@@ -367,7 +370,7 @@ __global__ void __launch_bounds__(GateSizes<Channels>::threads)
 struct AddWeightGradients {
   AttentionGateGradients gradients;
   int64_t channels, group;
-  __device__ void operator()(int64_t i, const double (&sums)[1]) const {
+  __device__ void operator()(int64_t i, double sum) const {
     const int64_t count = 2 * group * (1 + channels), first = i / count * group, j = i % count;
     float* to = nullptr;
     if (j < 2 * group) {
@@ -377,7 +380,7 @@ struct AddWeightGradients {
       to = (f < group ? gradients.weight_g : gradients.weight_x) + (first + f % group) * channels +
            k % channels;
     }
-    *to += static_cast<float>(sums[0]);
+    *to += static_cast<float>(sum);
   }
 };
 
@@ -420,30 +423,39 @@ void run_backward(View<bfloat16> dg, View<bfloat16> dx, const AttentionGateGradi
     double* const totals = sums_scope.allocate<double>(count);
     gradient_sums_kernel<Channels><<<S::groups * pieces, S::threads, shared_bytes, stream>>>(gate, partials);
     check_launch();
-    finish_channel_sums_kernel<1><<<count, block_threads, 0, stream>>>(StoreSum{totals}, partials, pieces);
+    finish_warp_sums_kernel<<<blocks_for(32 * count), block_threads, 0, stream>>>(StoreSum{totals}, partials,
+                                                                                  count, pieces);
     check_launch();
     finish_sums_kernel<<<1, S::intermediate, 0, stream>>>(
         memory.hidden, memory.psi, gradients, totals, S::intermediate, S::group,
         static_cast<double>(x.voxels()), params.fixed_statistics);
     check_launch();
   }
+  // In one launch where the registers hold everything: a few deep voxels are read two or three times.
   constexpr bool together = S::groups == 1;
-  if (!together) {
-    apply_kernel<Channels, true, together>
-        <<<pieces, S::threads, shared_bytes, stream>>>(gate, dg, dx, nullptr);
-    check_launch();
+  if constexpr (!together) {
+    const auto launch = [&](auto kernel) {
+      kernel<<<pieces, S::threads, shared_bytes, stream>>>(gate, dg, dx, nullptr);
+      check_launch();
+    };
+    if constexpr (Channels == 64) {
+      launch(apply_kernel<Channels, part_dg | part_dx>);
+    } else {
+      launch(apply_kernel<Channels, part_dg>);
+      launch(apply_kernel<Channels, part_dx>);
+    }
     // Fewer pieces: each leaves as many numbers as there are weights.
     gate.grid = with_pieces(gate.grid, S::warps, 16);
   }
   const auto weight_pieces = static_cast<unsigned>(gate.grid.pieces);
   constexpr int count = S::groups * Sums::count;
   double* const partials = scope.allocate<double>(size_t{count} * weight_pieces);
-  apply_kernel<Channels, together, true>
+  apply_kernel<Channels, together ? part_dg | part_dx | part_weights : part_weights>
       <<<S::groups * weight_pieces, S::threads, shared_bytes + S::warps * staging_bytes<Channels>, stream>>>(
           gate, dg, dx, partials);
   check_launch();
-  finish_channel_sums_kernel<1><<<count, block_threads, 0, stream>>>(
-      AddWeightGradients{gradients, Channels, S::group}, partials, weight_pieces);
+  finish_warp_sums_kernel<<<blocks_for(32 * count), block_threads, 0, stream>>>(
+      AddWeightGradients{gradients, Channels, S::group}, partials, count, weight_pieces);
   check_launch();
 }
 

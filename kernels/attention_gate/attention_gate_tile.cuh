@@ -52,7 +52,8 @@ struct TileGrid {
   int pieces;
 
   struct Place {
-    int64_t n, d, h, w;
+    int n, d, h;
+    int64_t w;
     int count;  ///< voxels
   };
   __device__ Place place(int64_t tile) const {
@@ -60,10 +61,10 @@ struct TileGrid {
     if (!flat) {
       unsigned row = static_cast<unsigned>(tile) / static_cast<unsigned>(tiles_a_row);
       p.w = (tile - row * tiles_a_row) * tile_voxels;
-      p.h = row % static_cast<unsigned>(h);
+      p.h = static_cast<int>(row % static_cast<unsigned>(h));
       row /= static_cast<unsigned>(h);
-      p.d = row % static_cast<unsigned>(d);
-      p.n = row / static_cast<unsigned>(d);
+      p.d = static_cast<int>(row % static_cast<unsigned>(d));
+      p.n = static_cast<int>(row / static_cast<unsigned>(d));
     }
     p.count = static_cast<int>(min(static_cast<int64_t>(tile_voxels), width - p.w));
     return p;
@@ -158,7 +159,7 @@ struct Convolved {
   __device__ __forceinline__ Convolved(const TensorGate& gate, int group, const Rows<Channels>& g,
                                        const Rows<Channels>& x) {
     const int lane = static_cast<int>(threadIdx.x) % 32;
-#pragma unroll(Channels == 128 ? 1 : S::blocks)  // registers
+#pragma unroll(Channels >= 64 ? 1 : S::blocks)  // registers
     for (int block = 0; block < S::blocks; ++block) {
       uint32_t a_g[S::block_steps][4], a_x[S::block_steps][4];
       g.get(block, a_g);
@@ -257,6 +258,17 @@ __device__ inline void add_warps(double* partials, const T* shared, int count, i
       sum += static_cast<double>(shared[warp * count + i]);
     partials[(first + i) * pieces + piece] = sum;
   }
+}
+
+/// finish(i, the sum of partials[i][piece] over the pieces), a warp for each i < count.
+template <class F>
+__global__ void finish_warp_sums_kernel(F finish, const double* partials, int64_t count, int64_t pieces) {
+  const int64_t i = thread_index() / 32;
+  if (i >= count) return;
+  double sum = 0;
+  for (int64_t piece = threadIdx.x % 32; piece < pieces; piece += 32) sum += partials[i * pieces + piece];
+  sum = warp_reduce(sum, Plus{});
+  if (threadIdx.x % 32 == 0) finish(i, sum);
 }
 
 // --- Host side ---------------------------------------------------------------------------------------------
