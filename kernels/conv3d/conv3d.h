@@ -31,10 +31,10 @@ void conv3d_backward_input(View<float> dx, View<const float> dy, const float* we
                            const Conv3dParams& params, const Exec& exec);
 
 /// The same two for bfloat16 activations, on CUDA only: weights are rounded to bfloat16 (to nearest),
-/// products and the float bias are summed in float, and sums are rounded to nearest, ties to even. Stride 1
-/// with kernel 3 and padding 1 or with kernel 1 between multiples of 16 channels, whose voxels lie at
-/// multiples of 16 bytes, runs on tensor cores (conv3d_algorithm.h). Throw std::invalid_argument on the CPU
-/// as well.
+/// products and the float bias are summed in float, and sums are rounded to nearest, ties to even. Multiples
+/// of 16 channels, whose voxels lie at multiples of 16 bytes, run on tensor cores with kernel 3, padding 1
+/// and either stride, and with kernel 1 and stride 1 (conv3d_algorithm.h). Throw std::invalid_argument on the
+/// CPU as well.
 void conv3d_forward(View<bfloat16> y, View<const bfloat16> x, const float* weight, const float* bias,
                     const Conv3dParams& params, const Exec& exec);
 void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,

@@ -77,7 +77,7 @@ __global__ void pack_weights_kernel(PackedWeights packed, const float* weight, i
 }
 
 template <class Taps, class T>
-__global__ void __launch_bounds__(block_threads)
+__global__ void __launch_bounds__(block_threads, 1)
     gather_kernel(View<T> y, View<const T> x, PackedWeights packed, const float* bias) {
   constexpr int k = Taps::kernel_size;
   const int64_t tiles = (y.w + tile_w - 1) / tile_w, index = thread_index();
@@ -154,7 +154,7 @@ void gather(const View<T>& y, const View<const T>& x, const float* weight, const
 // A thread sums one (kd, kh), all kw, 4 output and 4 input channels over a piece of the rows of dy: with
 // kernel 3 and stride 1 a voxel costs 8 loads for 48 FMAs. The window of x slides along w in registers.
 template <int K, int S, int P, class T>
-__global__ void __launch_bounds__(block_threads)
+__global__ void __launch_bounds__(block_threads, 1)
     backward_weight_kernel(float* partials, View<const T> dy, View<const T> x, int64_t pieces) {
   const int64_t out_groups = (dy.c + tile_c - 1) / tile_c, in_groups = (x.c + tile_c - 1) / tile_c;
   int64_t rest = thread_index();
