@@ -199,7 +199,7 @@ VG_ON_CUDA(ReduceBfloat16Test);
 
 TEST_P(ReduceBfloat16Test, IntegersAreExactOnEveryPlacement) {
   for (const int64_t c : bfloat16_channels) {
-    for (const Placement& p : bfloat16_placements()) {
+    for (const Placement& p : bfloat16_placements(c)) {
       SCOPED_TRACE(testing::Message()
                    << c << " channels, halo " << p.halo << ", before " << p.channels_before);
       auto x = integers(2 * 3 * 5 * 7 * c, 1);

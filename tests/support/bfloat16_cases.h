@@ -11,11 +11,12 @@
 
 namespace vg::test {
 
-/// Placements for kernels of 16 bytes an access: those of every op, and channel slices that are aligned.
-inline std::vector<Placement> bfloat16_placements() {
+/// Placements for kernels of 16 bytes an access: those of every op, and slices of so many channels whose
+/// voxels are aligned, whether the channels fill 16 bytes or not.
+inline std::vector<Placement> bfloat16_placements(int64_t channels) {
   std::vector<Placement> result = placements();
-  result.push_back({0, 8, 24});
-  result.push_back({1, 16, 8});
+  result.push_back({0, 8, 16 - channels % 8});
+  result.push_back({1, 16, 8 - channels % 8});
   return result;
 }
 /// Channels that take 16 bytes an access and such that do not.
