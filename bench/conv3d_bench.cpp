@@ -2,7 +2,6 @@
 
 #include <omp.h>
 
-#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <ctime>
@@ -133,7 +132,7 @@ struct Conv3dBench {
   std::string filter, layer_name, method = "auto", device = "cpu", dtype = "fp32", direction = "all",
                                   shapes = VG_BENCH_SHAPES;
   int threads = 0, runs = 10, warmup = 2;
-  int64_t batch = 1, depth = 0;
+  int64_t batch = 1;
   bool cpu_time = false, once = false;
 
   bool on_cpu() const { return device == "cpu"; }
@@ -204,7 +203,6 @@ struct Conv3dBench {
     for (ConvLayer layer : read_conv_layers(shapes)) {
       if (!layer_name.empty() && layer.name != layer_name) continue;
       if (batch > 0) layer.batch = batch;
-      if (depth > 0) layer.d = std::min(layer.d, depth);
       if (layer.label().find(filter) != std::string::npos) chosen.push_back(layer);
     }
     if (chosen.empty()) throw std::runtime_error("no layer of " + shapes + " has this name");
@@ -228,9 +226,6 @@ void register_conv3d(CLI::App& app) {
   sub->add_option("--device", bench->device)->check(CLI::IsMember({"cpu", "cuda"}))->capture_default_str();
   sub->add_option("--dtype", bench->dtype)->check(CLI::IsMember({"fp32", "bf16"}))->capture_default_str();
   sub->add_option("--batch", bench->batch, "0: that of the file")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  sub->add_option("--depth", bench->depth, "planes of input at most; 0: all")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   sub->add_flag("--once", bench->once, "run once and time nothing: for profilers");

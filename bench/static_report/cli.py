@@ -22,7 +22,7 @@ EXAMPLES = """examples:
   bench/static-report --build build/cuda --output report.md
 
   # counters of every layer, on a GPU, then the report
-  bench/static-report profile --bench build/cuda/bench/voxgrad-bench --out profiles --gflop 0 \\
+  bench/static-report profile --bench build/cuda/bench/voxgrad-bench --out profiles \\
       --run 'ncu --csv --page raw --set full --log-file {profile} {command}'
   bench/static-report --layers profiles --output report.md
 
@@ -122,22 +122,6 @@ def gather_kernels(options):
     return [k for k in kernels if k.architecture in architectures]
 
 
-def whole_layer(layer, runs):
-    """Counters of a layer from those of runs on parts of it: {samples x planes: counters}.
-
-    Counters of the largest run times what it left out: small runs are cut finer and read more twice, so that this
-    errs on the high side. DRAM bytes hold what a launch costs whatever its size (weights, partial sums): they lie
-    on the line through two runs.
-    """
-    whole = layer.batch * layer.depth
-    (small, first), (large, last) = min(runs.items(), key=lambda r: r[0]), max(runs.items(), key=lambda r: r[0])
-    result = last.scaled(whole / large)
-    if large > small:
-        slope = (last.dram_bytes - first.dram_bytes) / (large - small)
-        result.dram_bytes = last.dram_bytes + max(0.0, slope) * (whole - large)
-    return result
-
-
 def layer_profiles(options):
     """(layer, direction, counters of the whole layer) of the profiles in --layers, and their kernels."""
     folder = pathlib.Path(options.layers)
@@ -147,15 +131,14 @@ def layer_profiles(options):
     for layer in network.read_shapes(options.shapes):
         for direction in layer.directions:
             runs = {}
-            for path in sorted(folder.glob(f"{layer.name}.{direction}.b*.d*.*")):
-                found = re.search(r"\.b(\d+)\.d(\d+)\.(json|csv)$", path.name)
-                if not found:
-                    continue
-                profiled = counters.read_profile(path)
-                kernels += profiled
-                runs[int(found[1]) * int(found[2])] = counters.total(profiled)
+            for path in folder.glob(f"{layer.name}.{direction}.*"):
+                found = re.search(r"\.(\d+)\.(?:json|csv)$", path.name)
+                if found:
+                    runs[int(found[1])] = counters.read_profile(path)
             if runs:
-                layers.append((layer, direction, whole_layer(layer, runs)))
+                few, more = runs[min(runs)], runs[max(runs)]
+                kernels += more
+                layers.append((layer, direction, counters.total_of_parts(few, more)))
     if not layers:
         raise UsageError(f"--layers {folder}: no profile of a layer of {options.shapes} (see static-report profile)")
     return layers, kernels
@@ -197,38 +180,30 @@ def report_command(options):
     return 1 if result.failures else 0
 
 
-def profile_runs(options):
-    """(layer, direction, samples, planes of input) of the runs that a table of layers needs."""
-    for layer in network.read_shapes(options.shapes):
-        if not re.search(options.layer, layer.name):
-            continue
-        for direction in layer.directions:
-            if options.direction not in (direction, "all"):
-                continue
-            if options.gflop <= 0:
-                yield layer, direction, layer.batch, layer.depth
-                continue
-            for samples in (1, 2):
-                yield layer, direction, min(samples, layer.batch), layer.cut_depth(options.gflop)
-
-
 def profile_command(options):
     """Runs the benchmark for each layer and direction under a profiler."""
     folder = pathlib.Path(options.out)
     folder.mkdir(parents=True, exist_ok=True)
     suffix = ".csv" if "ncu" in options.run else ".json"
+    runs = [
+        (layer, direction, blocks)
+        for layer in network.read_shapes(options.shapes)
+        if re.search(options.layer, layer.name)
+        for direction in layer.directions
+        if options.direction in (direction, "all")
+        for blocks in options.blocks.split(",")
+    ]
 
     def run(item):
-        layer, direction, samples, planes = item
-        target = folder / f"{layer.name}.{direction}.b{samples}.d{planes}{suffix}"
+        layer, direction, blocks = item
+        target = folder / f"{layer.name}.{direction}.{blocks}{suffix}"
         if target.exists() and not options.again:
             return True
         command = [options.bench, "conv3d", "--device", "cuda", "--dtype", "bf16", "--shapes", options.shapes]
-        command += ["--layer", layer.name, "--direction", direction, "--once"]
-        command += ["--batch", samples, "--depth", planes]
-        quoted = " ".join(shlex.quote(str(c)) for c in command)
+        command += ["--layer", layer.name, "--direction", direction, "--batch", 0, "--once"]
         partial = target.with_name(target.name + ".part")
-        line = options.run.replace("{profile}", shlex.quote(str(partial))).replace("{command}", quoted)
+        line = options.run.replace("{profile}", shlex.quote(str(partial))).replace("{blocks}", blocks)
+        line = line.replace("{command}", " ".join(shlex.quote(str(c)) for c in command))
         done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
         if done.returncode != 0 or not partial.exists():
             print(f"static-report: {target.name}: exit status {done.returncode}\n{done.stderr}", file=sys.stderr)
@@ -238,7 +213,7 @@ def profile_command(options):
         return True
 
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        return 0 if all(list(pool.map(run, list(profile_runs(options))))) else 1
+        return 0 if all(list(pool.map(run, runs))) else 1
 
 
 def parser():
@@ -286,16 +261,16 @@ def profile_parser():
         "--run",
         required=True,
         metavar="TEMPLATE",
-        help="shell command that runs {command} and writes its counters to {profile}",
+        help="shell command that runs {command} and writes its counters to {profile}; {blocks} is that of "
+        "--blocks",
     )
     sub.add_argument("--shapes", default=str(DEFAULT_SHAPES), metavar="FILE", help="(default: %(default)s)")
     sub.add_argument("--layer", default="", metavar="REGEX", help="only layers whose name matches")
     sub.add_argument("--direction", default="all", choices=("all",) + network.DIRECTIONS)
     sub.add_argument(
-        "--gflop",
-        type=float,
-        default=2,
-        help="cut layers to about this much a sample and run one sample and two; 0: whole layers (default: %(default)s)",
+        "--blocks",
+        default="0",
+        help="how many blocks of each launch a slow profiler should count, two numbers as in 16,32; 0: all (default)",
     )
     sub.add_argument("--jobs", type=int, default=1, help="runs side by side (default: %(default)s)")
     sub.add_argument("--again", action="store_true", help="also where the profile exists")

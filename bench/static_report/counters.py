@@ -74,12 +74,32 @@ class ProfiledKernel:
     threads: int
     shared_bytes: int
     counters: Counters
+    blocks: int = 1  # of its launches,
+    blocks_run: int = 1  # and those that were counted
 
 
 def total(kernels):
+    """Of all kernels; counters of a part of the blocks are multiplied, fixed costs included."""
     result = Counters()
     for kernel in kernels:
-        result = result + kernel.counters
+        result = result + kernel.counters.scaled(kernel.blocks / kernel.blocks_run)
+    return result
+
+
+def total_of_parts(few, more):
+    """Of all kernels, from profiles of fewer and of more of their blocks.
+
+    DRAM bytes that blocks share (weights) and those that each has are told apart: they lie on a line.
+    """
+    result, before = Counters(), {k.name: k for k in few}
+    for kernel in more:
+        whole = kernel.counters.scaled(kernel.blocks / kernel.blocks_run)
+        known = before.get(kernel.name, kernel)
+        if kernel.blocks_run > known.blocks_run:
+            run = kernel.counters.dram_bytes
+            slope = (run - known.counters.dram_bytes) / (kernel.blocks_run - known.blocks_run)
+            whole.dram_bytes = run + max(0.0, slope) * (kernel.blocks - kernel.blocks_run)
+        result = result + whole
     return result
 
 
@@ -114,7 +134,8 @@ def _from_json_kernel(k):
                 c.main_load_bytes += site["bytes"]
                 c.main_load_sectors += site["sectors"]
     x, y, z = k["block"]
-    return ProfiledKernel(k["kernel"], k["launches"], x * y * z, k["shared_bytes"], c)
+    blocks, blocks_run = k.get("blocks", 1), k.get("blocks_run", 1)
+    return ProfiledKernel(k["kernel"], k["launches"], x * y * z, k["shared_bytes"], c, blocks, blocks_run)
 
 
 def _from_json(text):

@@ -47,13 +47,6 @@ class Layer:
         weights = self.in_channels * self.out_channels * self.kernel**3
         return 2 * (self.in_voxels * self.in_channels + self.out_voxels * self.out_channels + weights)
 
-    def cut_depth(self, gflop):
-        """Planes of input so that one sample takes about this many GFLOP, but at least 8; 0: all."""
-        if gflop <= 0:
-            return self.depth
-        planes = int(self.depth * gflop * 1e9 * self.batch / self.flops)
-        return min(self.depth, max(8, planes // 4 * 4))
-
     def reference_ms(self, gpu):
         """The larger of tensor cores' and DRAM's least time: the table that predictions are compared with."""
         return max(self.flops / (gpu.tensor_tflops * 1e12), self.least_bytes / (gpu.dram_gbs * 1e9)) * 1e3

@@ -208,11 +208,6 @@ class NetworkTest(unittest.TestCase):
         self.assertEqual(first.least_bytes, 2 * (384 * 20 + 64 * 27))
         self.assertEqual((up.in_voxels, up.out_voxels, up.flops), (48, 384, 2 * 48 * 512 * 27))
 
-    def test_cut(self):
-        layer = network.read_shapes(cli.DEFAULT_SHAPES)[1]
-        self.assertEqual((layer.name, layer.cut_depth(0), layer.cut_depth(2), layer.cut_depth(0.01)),
-                         ("level0.conv1", 112, 12, 8))
-
     def test_bounds_of_the_network(self):
         layers = {layer.name: layer for layer in network.read_shapes(cli.DEFAULT_SHAPES)}
         a100, h100 = devices.GPUS["A100-40"], devices.GPUS["H100"]
@@ -255,19 +250,18 @@ class CommandTest(unittest.TestCase):
         self.assertEqual(status, 1)
         self.assertIn("no spilled registers (found 20 B)", err)
 
-    def test_layers_from_two_runs(self):
-        small = json.loads(json.dumps(PROFILE))
-        large = json.loads(json.dumps(PROFILE))
-        large["kernels"][0]["unique_bytes"] += 100
-        large["kernels"][0]["flop_tensor"] *= 2
-        shapes = self.write("shapes.txt", SHAPES.replace("batch 2", "batch 4"))
-        self.write("up.dgrad.b1.d2.json", json.dumps(small))
-        self.write("up.dgrad.b2.d2.json", json.dumps(large))
+    def test_layers_from_parts(self):
+        few, more = json.loads(json.dumps(PROFILE)), json.loads(json.dumps(PROFILE))
+        few["kernels"][0].update(blocks=40, blocks_run=2)
+        more["kernels"][0].update(blocks=40, blocks_run=4, unique_bytes=4900, flop_tensor=2 * 81920)
+        shapes = self.write("shapes.txt", SHAPES)
+        self.write("up.dgrad.2.json", json.dumps(few))
+        self.write("up.dgrad.4.json", json.dumps(more))
         out = str(self.folder / "report.md")
         self.run_command("--layers", str(self.folder), "--shapes", shapes, "--output", out)
         (layer,) = json.loads((self.folder / "report.json").read_text())["tables"]["layers"]
-        self.assertEqual(layer["counted"]["dram_bytes"], 4800 + 300)
-        self.assertEqual(layer["counted"]["tensor_flops"], 4 * 81920)
+        self.assertEqual(layer["counted"]["dram_bytes"], 4900 + 36 * 50)
+        self.assertEqual(layer["counted"]["tensor_flops"], 20 * 81920)
         self.assertIn("| up 32->16 | dgrad |", pathlib.Path(out).read_text())
 
     def test_step(self):
@@ -279,15 +273,14 @@ class CommandTest(unittest.TestCase):
 
     def test_profile_runs_every_direction(self):
         shapes = self.write("shapes.txt", SHAPES)
-        template = "echo {command} > {profile}"
-        status, _, _ = self.run_command(
-            "profile", "--bench", "b", "--out", str(self.folder), "--shapes", shapes, "--run", template, "--layer", "first"
-        )
+        template = "echo {command} --on {blocks} > {profile}"
+        arguments = ["--bench", "b", "--out", str(self.folder), "--shapes", shapes, "--layer", "first"]
+        status, _, _ = self.run_command("profile", *arguments, "--run", template, "--blocks", "3,16")
         self.assertEqual(status, 0)
         names = sorted(p.name for p in self.folder.glob("first*"))
-        self.assertEqual(names, [f"first.{d}.b{b}.d4.json" for d in ("fprop", "wgrad") for b in (1, 2)])
-        self.assertIn("--layer first --direction wgrad --once --batch 2 --depth 4",
-                      (self.folder / names[-1]).read_text())
+        self.assertEqual(names, [f"first.{d}.{b}.json" for d in ("fprop", "wgrad") for b in (16, 3)])
+        text = (self.folder / names[-1]).read_text()
+        self.assertIn("--layer first --direction wgrad --batch 0 --once --on 3", text)
 
     def test_errors(self):
         for arguments in (
