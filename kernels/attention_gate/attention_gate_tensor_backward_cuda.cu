@@ -403,13 +403,8 @@ void run_backward(View<bfloat16> dg, View<bfloat16> dx, const AttentionGateGradi
 
   const bool flat = one_stride(g) && one_stride(x) && one_stride(scores) && one_stride(dy) &&
                     one_stride(dg) && one_stride(dx);
-  View<float> kept;
-  kept.data = const_cast<float*>(scores.data);  // read only here
-  kept.n = scores.n, kept.d = scores.d, kept.h = scores.h, kept.w = scores.w, kept.c = 1;
-  kept.stride_n = scores.stride_n, kept.stride_d = scores.stride_d, kept.stride_h = scores.stride_h,
-  kept.stride_w = scores.stride_w;
   TensorGate gate{{g, x, dy},
-                  kept,
+                  scores,
                   memory.forward_fragments,
                   memory.backward_fragments,
                   memory.hidden,

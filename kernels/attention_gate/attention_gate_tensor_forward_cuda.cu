@@ -112,7 +112,8 @@ __device__ __forceinline__ uint32_t scaled(uint32_t pair, float factor) {
 // The scores; with `Attend`, for which all statistics are given, y too, else partials: [sum, square][piece].
 template <int Channels, bool Attend>
 __global__ void __launch_bounds__(GateSizes<Channels>::threads)
-    scores_kernel(const __grid_constant__ TensorGate gate, View<bfloat16> y, double* partials) {
+    scores_kernel(const __grid_constant__ TensorGate gate, View<bfloat16> y, View<float> scores,
+                  double* partials) {
   using S = GateSizes<Channels>;
   extern __shared__ __align__(16) unsigned char shared[];
   const int lane = static_cast<int>(threadIdx.x) % 32, row = lane / 4, q = lane % 4;
@@ -143,7 +144,7 @@ __global__ void __launch_bounds__(GateSizes<Channels>::threads)
         const bool inside[2] = {row < place.count, row + 8 < place.count};
         // Two of the four lanes write, one a voxel: 8 voxels side by side are whole sectors.
         if (q < 2 && (q == 0 ? inside[0] : inside[1]))
-          pointer(gate.scores, place)[(row + 8 * q) * gate.scores.stride_w] = q == 0 ? score[0] : score[1];
+          pointer(scores, place)[(row + 8 * q) * scores.stride_w] = q == 0 ? score[0] : score[1];
         if constexpr (Attend) {
           const float c[2] = {coefficient_of(psi, score[0]), coefficient_of(psi, score[1])};
 #pragma unroll
@@ -219,7 +220,7 @@ void run_forward(View<bfloat16> y, View<float> scores, const AttentionGateStatis
   if (params.fixed_statistics) {
     set_hidden_constants(memory, weights, statistics, params, exec);
     set_psi_constants(memory, weights, statistics, params, exec);
-    scores_kernel<Channels, true><<<pieces, S::threads, S::ring_bytes(2), stream>>>(gate, y, nullptr);
+    scores_kernel<Channels, true><<<pieces, S::threads, S::ring_bytes(2), stream>>>(gate, y, scores, nullptr);
     return check_launch();
   }
   moments_kernel<Channels><<<S::groups * pieces, S::threads, S::ring_bytes(2), stream>>>(gate, partials);
@@ -229,7 +230,7 @@ void run_forward(View<bfloat16> y, View<float> scores, const AttentionGateStatis
   check_launch();
   set_hidden_constants(memory, weights, statistics, params, exec);
   set_psi_constants(memory, weights, statistics, params, exec);  // of these only the bias is used yet
-  scores_kernel<Channels, false><<<pieces, S::threads, S::ring_bytes(2), stream>>>(gate, y, partials);
+  scores_kernel<Channels, false><<<pieces, S::threads, S::ring_bytes(2), stream>>>(gate, y, scores, partials);
   check_launch();
   finish_channel_sums_kernel<2>
       <<<1, block_threads, 0, stream>>>(FinishPsi{statistics, voxels}, partials, pieces);

@@ -55,9 +55,10 @@ struct TileGrid {
     int n, d, h;
     int64_t w;
     int count;  ///< voxels
+    bool flat;
   };
   __device__ Place place(int64_t tile) const {
-    Place p{0, 0, 0, tile * tile_voxels, 0};
+    Place p{0, 0, 0, tile * tile_voxels, 0, flat};
     if (!flat) {
       unsigned row = static_cast<unsigned>(tile) / static_cast<unsigned>(tiles_a_row);
       p.w = (tile - row * tiles_a_row) * tile_voxels;
@@ -74,7 +75,9 @@ struct TileGrid {
 
 template <class T>
 __device__ inline T* pointer(const View<T>& view, const TileGrid::Place& p) {
-  return view.at(p.n, p.d, p.h, p.w);
+  T* at = view.data + p.w * view.stride_w;
+  if (!p.flat) at += p.n * view.stride_n + p.d * view.stride_d + p.h * view.stride_h;
+  return at;
 }
 
 /// Constants of an intermediate channel; index 0 is the branch of g, 1 that of x. The convolutions are
@@ -94,7 +97,7 @@ struct PsiConstants {
 /// hold b0 and b1 of W_g and of W_x.
 struct TensorGate {
   View<const bfloat16> inputs[3];  ///< g, x, dy
-  View<float> scores;
+  View<const float> scores;
   const uint4 *forward_fragments, *backward_fragments;
   const HiddenConstants* hidden;
   const PsiConstants* psi;

@@ -419,6 +419,40 @@ TEST_P(AttentionGateBfloat16Test, TensorCoresAgreeOnEveryPlacement) {
   }
 }
 
+// As ExactOnIntegers, on the channels of both widths of loads and with groups of intermediate channels.
+TEST_P(AttentionGateBfloat16Test, TensorCoresAreExactOnIntegers) {
+  for (const int64_t c : {16, 32, 64}) {
+    const Shape s{1, 2, 1, 19, c, c, c / 2};
+    const auto f = static_cast<size_t>(c / 2);
+    PerWeight<float> w;
+    for (size_t i = 0; i < weight_count; ++i)
+      w[i] = integers(weight_sizes(s)[i], 40 + static_cast<uint32_t>(i), 2);
+    w[weight_psi].assign(f, 0);
+    w[bias_psi] = w[beta_psi] = {0};
+    w[gamma_psi] = {2};
+    const Statistics t{{Doubles(f, 1), Doubles(f, 1)}, {Doubles(f, -1), Doubles(f, 1)}, {{0}, {1}}};
+    const auto g = integers(s.voxels() * c, 1), x = integers(s.voxels() * c, 2),
+               dy = integers(s.voxels() * c, 3);
+    Oracle o = make_oracle(s, w, g, x, true);
+    o.norm.eps = 0;
+    o.t = t;
+    o.forward();
+    o.backward(to_doubles(dy));
+    FusedGateOf<bfloat16> gate(device(), s, w, w, t, true, {1, 16, 8}, exec(), 0);
+    gate.run(g, x, dy);
+    EXPECT_TRUE(all_close(gate.psi, Doubles(o.psi.size(), 0), 0));
+    EXPECT_TRUE(all_close(gate.y, o.y, 0));
+    EXPECT_TRUE(all_close(gate.dx, o.dx, 0));
+    EXPECT_TRUE(all_close(gate.dg, o.dg, 0));
+    EXPECT_GT(largest(o.dw[weight_psi]), 0);
+    for (size_t i = 0; i < weight_count; ++i) {
+      Doubles total = to_doubles(w[i]);
+      for (size_t j = 0; j < total.size(); ++j) total[j] += o.dw[i][j];
+      EXPECT_TRUE(all_close(gate.gradient(i), total, 0)) << "gradient " << i;
+    }
+  }
+}
+
 TEST_P(AttentionGateBfloat16Test, TensorCoresAgreeOnManyTiles) {
   check_bfloat16({1, 1, 31, 85, 16, 16, 8}, false, {}, exec());
   check_bfloat16({2, 1, 17, 31, 32, 32, 16}, false, {1, 0, 0}, exec());
