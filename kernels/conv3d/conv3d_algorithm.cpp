@@ -90,14 +90,22 @@ constexpr Candidate wgrad_candidates[] = {
     {Conv3dAlgorithm::pointwise, pointwise_applies},  {Conv3dAlgorithm::direct, direct_applies},
 };
 constexpr Candidate candidates[] = {
-    {Conv3dAlgorithm::gemm, wide_gemm_applies},      {Conv3dAlgorithm::halo_tile, halo_tile_applies},
-    {Conv3dAlgorithm::gemm, gemm_applies},           {Conv3dAlgorithm::strided, strided_applies},
-    {Conv3dAlgorithm::pointwise, pointwise_applies}, {Conv3dAlgorithm::direct, direct_applies},
+    {Conv3dAlgorithm::gemm_warpgroup, gemm_warpgroup_applies},
+    {Conv3dAlgorithm::gemm, wide_gemm_applies},
+    {Conv3dAlgorithm::halo_tile, halo_tile_applies},
+    {Conv3dAlgorithm::gemm, gemm_applies},
+    {Conv3dAlgorithm::strided, strided_applies},
+    {Conv3dAlgorithm::pointwise, pointwise_applies},
+    {Conv3dAlgorithm::direct, direct_applies},
 };
 constexpr Candidate backward_input_candidates[] = {
-    {Conv3dAlgorithm::gemm, wide_gemm_applies},      {Conv3dAlgorithm::halo_tile, halo_tile_applies},
-    {Conv3dAlgorithm::gemm, gemm_applies},           {Conv3dAlgorithm::strided, strided_transposed_applies},
-    {Conv3dAlgorithm::pointwise, pointwise_applies}, {Conv3dAlgorithm::direct, direct_applies},
+    {Conv3dAlgorithm::gemm_warpgroup, gemm_warpgroup_applies},
+    {Conv3dAlgorithm::gemm, wide_gemm_applies},
+    {Conv3dAlgorithm::halo_tile, halo_tile_applies},
+    {Conv3dAlgorithm::gemm, gemm_applies},
+    {Conv3dAlgorithm::strided, strided_transposed_applies},
+    {Conv3dAlgorithm::pointwise, pointwise_applies},
+    {Conv3dAlgorithm::direct, direct_applies},
 };
 
 template <size_t N>
@@ -121,6 +129,16 @@ bool gemm_applies(const Conv3dParams& p, const View<const bfloat16>& out, const 
                   const CudaLimits& limits) {
   const GemmTile widest{p.kernel_size, 64};
   return gemm_kernels_apply(p, out, in, widest.shared_bytes(), limits);
+}
+
+bool gemm_warpgroup_applies(const Conv3dParams& p, const View<const bfloat16>& out,
+                            const View<const bfloat16>& in, const CudaLimits& limits) {
+  // Compute capability 9.0 has these instructions, later ones have others. There they have twice the rate of
+  // mma; below 64 columns the reads of the input from shared memory would bind them.
+  if (p.kernel_size != 3 || limits.compute_capability != 90 || std::min(out.c, in.c) < 64) return false;
+  const int shared_bytes =
+      std::max(GemmTile{3, 64, true}.shared_bytes(), GemmTile{3, 128, true}.shared_bytes());
+  return gemm_kernels_apply(p, out, in, shared_bytes, limits);
 }
 
 bool pointwise_applies(const Conv3dParams& p, const View<const bfloat16>& out, const View<const bfloat16>& in,

@@ -27,6 +27,8 @@ void conv3d_forward(View<bfloat16> y, View<const bfloat16> x, const float* weigh
       return conv3d_forward_halo_tile(y, x, weight, bias, params, limits.multiprocessors, exec);
     case Conv3dAlgorithm::gemm:
       return conv3d_forward_gemm(y, x, weight, bias, params, exec);
+    case Conv3dAlgorithm::gemm_warpgroup:
+      return conv3d_forward_gemm_warpgroup(y, x, weight, bias, params, exec);
     case Conv3dAlgorithm::strided:
       return conv3d_forward_strided(y, x, weight, bias, limits.multiprocessors, exec);
     case Conv3dAlgorithm::pointwise:
@@ -44,6 +46,8 @@ void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const flo
       return conv3d_backward_input_halo_tile(dx, dy, weight, params, limits.multiprocessors, exec);
     case Conv3dAlgorithm::gemm:
       return conv3d_backward_input_gemm(dx, dy, weight, params, exec);
+    case Conv3dAlgorithm::gemm_warpgroup:
+      return conv3d_backward_input_gemm_warpgroup(dx, dy, weight, params, exec);
     case Conv3dAlgorithm::strided:
       return conv3d_backward_input_strided(dx, dy, weight, nullptr, limits.multiprocessors, exec);
     case Conv3dAlgorithm::pointwise:
@@ -62,6 +66,7 @@ void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const 
     case Conv3dAlgorithm::halo_tile:
       return conv3d_backward_weight_halo_tile(dweight, dy, x, multiprocessors, exec);
     case Conv3dAlgorithm::gemm:
+    case Conv3dAlgorithm::gemm_warpgroup:  // not in the list of weight gradients
       return conv3d_backward_weight_gemm(dweight, dy, x, params, exec);
     case Conv3dAlgorithm::strided:
       return conv3d_backward_weight_strided(dweight, dy, x, multiprocessors, exec);

@@ -54,6 +54,14 @@ void conv3d_forward_gemm(View<bfloat16> y, View<const bfloat16> x, const float* 
 void conv3d_backward_input_gemm(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
                                 const Conv3dParams& params, const Exec& exec, int64_t pieces = 0);
 
+/// The same two with the products of warpgroups, where gemm_warpgroup_applies(): kernel 3. Throw
+/// std::invalid_argument on devices without them.
+void conv3d_forward_gemm_warpgroup(View<bfloat16> y, View<const bfloat16> x, const float* weight,
+                                   const float* bias, const Conv3dParams& params, const Exec& exec,
+                                   int64_t pieces = 0);
+void conv3d_backward_input_gemm_warpgroup(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
+                                          const Conv3dParams& params, const Exec& exec, int64_t pieces = 0);
+
 /// conv3d_backward_weight likewise where gemm_wgrad_applies(); the voxels are cut into `pieces`.
 void conv3d_backward_weight_gemm(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
                                  const Conv3dParams& params, const Exec& exec, int64_t pieces = 0);

@@ -21,24 +21,30 @@ VG_INLINE constexpr int gemm_offset(int chunks, int row, int chunk) {
   return row * chunks * 16 + ((chunk ^ key) << 4);
 }
 
-/// A block computes `positions` x `columns` outputs: four warps one above the other, so that all share the
-/// weights. 256 x 64 with K steps of 32 channels reads a byte from the second-level cache for 54 products
-/// (128 x 128: 48), and 64 outputs need no other tile. Two blocks fit into a multiprocessor's registers.
+/// A block computes positions() x `columns` outputs in K steps of 32 channels of one tap. With mma four warps
+/// stand one above the other, 64 x 64 outputs each, and share the weights: 256 x 64 reads a byte from the
+/// second-level cache for 54 products (128 x 128: 48), and 64 outputs need no other tile. With warpgroup
+/// products, which read both operands from shared memory, 128 columns serve a row of the input twice as often
+/// as 64. Two blocks fit into a multiprocessor's registers.
 struct GemmTile {
-  int kernel_size;  ///< 1 or 3
-  int columns;      ///< output channels: 32 or 64
-  static constexpr int positions = 256, threads = 128, channels = 32;
-  /// Steps ahead of the products at which copies start, and the ring of weights: a step's place is free again
-  /// one step after it.
-  static constexpr int ahead = 3, weight_ring = 4;
+  int kernel_size;         ///< 1 or 3; warpgroups: 3
+  int columns;             ///< output channels: mma 32 or 64, warpgroups 64 or 128
+  bool warpgroup = false;  ///< products of a warpgroup, compute capability 9.0
+  static constexpr int threads = 128, channels = 32;
 
-  VG_INLINE constexpr int input_rows() const { return positions + kernel_size - 1; }
+  VG_INLINE constexpr int positions() const { return columns == 128 ? 128 : 256; }
+  VG_INLINE constexpr int input_rows() const { return positions() + kernel_size - 1; }
   VG_INLINE constexpr int input_bytes() const { return (input_rows() * channels * 2 + 127) / 128 * 128; }
-  /// With kernel 3 a tile of the input lasts three steps.
-  VG_INLINE constexpr int input_ring() const { return kernel_size == 3 ? 2 : 4; }
   VG_INLINE constexpr int weight_bytes() const { return columns * channels * 2; }
+  /// Steps ahead of the products at which copies start.
+  VG_INLINE constexpr int ahead() const { return warpgroup ? 4 : 3; }
+  /// A step's place is free again one step after it; two where products run on into the next step.
+  VG_INLINE constexpr int weight_ring() const { return ahead() + (warpgroup ? 2 : 1); }
+  /// With kernel 3 a tile of the input lasts three steps. (Three would do for warpgroups: powers of two save
+  /// divisions.)
+  VG_INLINE constexpr int input_ring() const { return kernel_size == 3 && !warpgroup ? 2 : 4; }
   VG_INLINE constexpr int shared_bytes() const {
-    return input_ring() * input_bytes() + weight_ring * weight_bytes();
+    return input_ring() * input_bytes() + weight_ring() * weight_bytes();
   }
 };
 

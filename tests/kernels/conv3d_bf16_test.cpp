@@ -54,6 +54,19 @@ TEST_F(Conv3dAlgorithmTest, TensorCoresTakeMultiplesOf16Channels) {
   }
 }
 
+TEST_F(Conv3dAlgorithmTest, WarpgroupsTakeWideLayersOnTheirDeviceAlone) {
+  constexpr CudaLimits h100{90, 232'448, 132}, b200{100, 232'448, 148};
+  for (const int64_t in : {64, 80, 128}) {
+    for (const int64_t out : {64, 80, 128}) {
+      EXPECT_EQ(choose(volume(out), volume(in), h100), Conv3dAlgorithm::gemm_warpgroup);
+      EXPECT_EQ(choose(volume(out), volume(in), b200), Conv3dAlgorithm::gemm);
+    }
+  }
+  EXPECT_EQ(choose(volume(64), volume(32), h100), Conv3dAlgorithm::halo_tile);
+  EXPECT_EQ(choose(volume(32), volume(128), h100), Conv3dAlgorithm::gemm);
+  EXPECT_EQ(choose(volume(64), volume(64), h100, {64, 64, 1, 1, 0}), Conv3dAlgorithm::gemm);
+}
+
 TEST_F(Conv3dAlgorithmTest, OtherKernelsAreDirect) {
   EXPECT_EQ(choose(volume(16), volume(16), a100, {16, 16, 1, 1, 0}), Conv3dAlgorithm::gemm);
   for (const Conv3dParams& p : {Conv3dParams{16, 16, 1, 2, 0}, {16, 16, 3, 2, 0}, {16, 16, 3, 1, 0}})

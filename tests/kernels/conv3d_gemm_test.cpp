@@ -50,6 +50,8 @@ TEST(GemmTileTest, TwoBlocksFitAMultiprocessor) {
     for (const int columns : {32, 64})
       EXPECT_LE(2 * (GemmTile{kernel_size, columns}.shared_bytes() + 1024), 164 * 1024);
   }
+  for (const int columns : {64, 128})
+    EXPECT_LE(2 * (GemmTile{3, columns, true}.shared_bytes() + 1024), 228 * 1024);
   EXPECT_LE(3 * (GemmWgradTile::shared_bytes + 1024), 164 * 1024);
 }
 
@@ -129,6 +131,37 @@ TEST_P(Conv3dGemmTest, EveryPlacementIsExact) {
     for (const Placement& place : {Placement{1, 0, 0}, Placement{0, 16, 0}, Placement{1, 8, 24}}) {
       run(c, exec(), true, 1, place, place);
       run(c, exec(), true, 2, {}, place);
+    }
+  }
+}
+
+// Exact where the device has them, refused elsewhere.
+TEST_P(Conv3dGemmTest, WarpgroupProducts) {
+  const Case warpgroup_cases[] = {
+      {{64, 64, 3, 1, 1}, 1, 3, 17, 5}, {{128, 64, 3, 1, 1}, 1, 2, 3, 3},  {{80, 128, 3, 1, 1}, 2, 2, 3, 5},
+      {{64, 80, 3, 1, 1}, 1, 5, 1, 7},  {{16, 256, 3, 1, 1}, 1, 1, 2, 17},
+  };
+  for (const Case& c : warpgroup_cases) {
+    for (const int64_t pieces : {1, 2}) {
+      const auto forward = [&](View<bfloat16> y, View<const bfloat16> x, const float* weight,
+                               const float* bias) {
+        cuda::conv3d_forward_gemm_warpgroup(y, x, weight, bias, c.params, exec(), pieces);
+      };
+      const auto backward_input = [&](View<bfloat16> dx, View<const bfloat16> dy, const float* weight) {
+        cuda::conv3d_backward_input_gemm_warpgroup(dx, dy, weight, c.params, exec(), pieces);
+      };
+      const auto backward_weight = [&](float* dweight, View<const bfloat16> dy, View<const bfloat16> x) {
+        cuda::conv3d_backward_weight_gemm(dweight, dy, x, c.params, exec());
+      };
+      if (cuda::cuda_limits().compute_capability != 90) {
+        const Activation<bfloat16> y(device(), 1, 1, 1, 1, 64);
+        EXPECT_THROW(forward(y, y, nullptr, nullptr), std::invalid_argument);
+        EXPECT_THROW(backward_input(y, y, nullptr), std::invalid_argument);
+        return;
+      }
+      const Placement place = pieces == 2 ? Placement{1, 8, 24} : Placement{};
+      Conv3dBfloat16Check(c, exec(), true).run(place, place, forward, backward_input, backward_weight);
+      Conv3dBfloat16Check(c, exec(), false).run(place, place, forward, backward_input, backward_weight);
     }
   }
 }
