@@ -43,7 +43,8 @@ class Conv3dNode : public Node {
 
 }  // namespace
 
-Tensor conv3d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv3dParams& params) {
+Tensor conv3d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv3dParams& params,
+              ChannelStatistics* statistics) {
   require_activation("conv3d", "x", x);
   const int64_t k = params.kernel_size;
   require_parameter("conv3d", "weight", weight, {params.out_channels, params.in_channels, k, k, k}, x);
@@ -56,10 +57,16 @@ Tensor conv3d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
   };
   const Tensor y = Tensor::activation(x.size(0), extent(1), extent(2), extent(3), params.out_channels,
                                       x.device(), x.dtype());
-  with_element_type(x, [&]<class T>() {
-    kernels::conv3d_forward(y.view<T>(), x.view<const T>(), weight.data<const float>(), data_or_null(bias),
-                            params, exec_of(x));
-  });
+  if (statistics != nullptr && x.dtype() == DType::bfloat16) {
+    *statistics = ChannelStatistics::empty_for(y, statistics->per_instance);
+    kernels::conv3d_forward(y.view<bfloat16>(), statistics->pointers(), x.view<const bfloat16>(),
+                            weight.data<const float>(), data_or_null(bias), params, exec_of(x));
+  } else {
+    with_element_type(x, [&]<class T>() {
+      kernels::conv3d_forward(y.view<T>(), x.view<const T>(), weight.data<const float>(), data_or_null(bias),
+                              params, exec_of(x));
+    });
+  }
   return record<Conv3dNode>(y, {x, weight, bias}, weight.requires_grad() ? x.detach() : Tensor(), x.shape(),
                             weight.detach(), params);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/conv3d/conv3d.h"
+#include "layers/channel_statistics.h"
 #include "layers/module.h"
 
 namespace vg {
@@ -9,15 +10,19 @@ namespace vg {
 using kernels::Conv3dParams;
 
 /// Cross-correlation as PyTorch's conv3d. x: [N, D, H, W, in_channels]; weight: (out, in, k, k, k); bias:
-/// [out] or undefined. Returns [N, D', H', W', out_channels]. Throws std::invalid_argument if shapes, devices
-/// or params do not fit.
-Tensor conv3d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv3dParams& params);
+/// [out] or undefined. Returns [N, D', H', W', out_channels]. `statistics`: takes those of
+/// the result (of the kind that it asks for) where the convolution finds them on its way, with bfloat16; may
+/// be null. Throws std::invalid_argument if shapes, devices or params do not fit.
+Tensor conv3d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv3dParams& params,
+              ChannelStatistics* statistics = nullptr);
 
 /// Parameters "weight" and, if asked for, "bias"; zero until an initialiser fills them.
 class Conv3d : public Module {
  public:
   explicit Conv3d(const Conv3dParams& params, bool with_bias = true, Device device = Device::cpu);
-  Tensor operator()(const Tensor& x) const { return conv3d(x, weight_, bias(), params_); }
+  Tensor operator()(const Tensor& x, ChannelStatistics* statistics = nullptr) const {
+    return conv3d(x, weight_, bias(), params_, statistics);
+  }
 
   [[nodiscard]] const Conv3dParams& params() const { return params_; }
   [[nodiscard]] Tensor& weight() const { return weight_; }

@@ -45,7 +45,7 @@ class ConvTranspose3dNode : public Node {
 }  // namespace
 
 Tensor conv_transpose3d(const Tensor& x, const Tensor& weight, const Tensor& bias,
-                        const ConvTranspose3dParams& params) {
+                        const ConvTranspose3dParams& params, ChannelStatistics* statistics) {
   require_activation("conv_transpose3d", "x", x);
   const int64_t k = params.kernel_size;
   require_parameter("conv_transpose3d", "weight", weight, {params.in_channels, params.out_channels, k, k, k},
@@ -58,10 +58,16 @@ Tensor conv_transpose3d(const Tensor& x, const Tensor& weight, const Tensor& bia
   };
   const Tensor y = Tensor::activation(x.size(0), extent(1), extent(2), extent(3), params.out_channels,
                                       x.device(), x.dtype());
-  with_element_type(x, [&]<class T>() {
-    kernels::conv_transpose3d_forward(y.view<T>(), x.view<const T>(), weight.data<const float>(),
-                                      data_or_null(bias), params, exec_of(x));
-  });
+  if (statistics != nullptr && x.dtype() == DType::bfloat16) {
+    *statistics = ChannelStatistics::empty_for(y, statistics->per_instance);
+    kernels::conv_transpose3d_forward(y.view<bfloat16>(), statistics->pointers(), x.view<const bfloat16>(),
+                                      weight.data<const float>(), data_or_null(bias), params, exec_of(x));
+  } else {
+    with_element_type(x, [&]<class T>() {
+      kernels::conv_transpose3d_forward(y.view<T>(), x.view<const T>(), weight.data<const float>(),
+                                        data_or_null(bias), params, exec_of(x));
+    });
+  }
   return record<ConvTranspose3dNode>(y, {x, weight, bias}, weight.requires_grad() ? x.detach() : Tensor(),
                                      x.shape(), weight.detach(), params);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/conv_transpose3d/conv_transpose3d.h"
+#include "layers/channel_statistics.h"
 #include "layers/module.h"
 
 namespace vg {
@@ -9,17 +10,20 @@ namespace vg {
 using kernels::ConvTranspose3dParams;
 
 /// As PyTorch's conv_transpose3d. x: [N, D, H, W, in_channels]; weight: (in, out, k, k, k); bias: [out] or
-/// undefined. Returns [N, 2D, 2H, 2W, out_channels]. Throws std::invalid_argument if shapes, devices or
-/// params do not fit.
+/// undefined. Returns [N, 2D, 2H, 2W, out_channels]. `statistics`: takes those of
+/// the result (of the kind that it asks for) where the convolution finds them on its way, with bfloat16; may
+/// be null. Throws std::invalid_argument if shapes, devices or params do not fit.
 Tensor conv_transpose3d(const Tensor& x, const Tensor& weight, const Tensor& bias,
-                        const ConvTranspose3dParams& params);
+                        const ConvTranspose3dParams& params, ChannelStatistics* statistics = nullptr);
 
 /// Parameters "weight" and, if asked for, "bias"; zero until an initialiser fills them.
 class ConvTranspose3d : public Module {
  public:
   explicit ConvTranspose3d(const ConvTranspose3dParams& params, bool with_bias = true,
                            Device device = Device::cpu);
-  Tensor operator()(const Tensor& x) const { return conv_transpose3d(x, weight_, bias(), params_); }
+  Tensor operator()(const Tensor& x, ChannelStatistics* statistics = nullptr) const {
+    return conv_transpose3d(x, weight_, bias(), params_, statistics);
+  }
 
   [[nodiscard]] const ConvTranspose3dParams& params() const { return params_; }
   [[nodiscard]] Tensor& weight() const { return weight_; }

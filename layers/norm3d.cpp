@@ -67,11 +67,22 @@ Norm3dParams check(const char* function, const Tensor& x, const Tensor& weight, 
   return params;
 }
 
-void statistics(const Tensor& mean, const Tensor& variance, const Tensor& x, const Norm3dParams& params) {
+/// Those that were given, or computed.
+ChannelStatistics statistics(const char* function, const Tensor& x, const Norm3dParams& params,
+                             const ChannelStatistics& given) {
+  const Shape groups = {kernels::norm3d_groups(x.size(0), x.size(4), params)};
+  if (given.mean.defined()) {
+    require(given.per_instance == params.per_instance, function, ": statistics of the wrong kind");
+    require_parameter(function, "mean", given.mean, groups, x);
+    require_parameter(function, "variance", given.variance, groups, x);
+    return given;
+  }
+  const ChannelStatistics own = ChannelStatistics::empty_for(x, params.per_instance);
   with_element_type(x, [&]<class T>() {
-    kernels::norm3d_statistics(mean.data<float>(), variance.data<float>(), x.view<const T>(), params,
+    kernels::norm3d_statistics(own.mean.data<float>(), own.variance.data<float>(), x.view<const T>(), params,
                                exec_of(x));
   });
+  return own;
 }
 
 Tensor apply(Tensor x, const Tensor& mean, const Tensor& variance, const Tensor& weight, const Tensor& bias,
@@ -91,7 +102,7 @@ Tensor apply(Tensor x, const Tensor& mean, const Tensor& variance, const Tensor&
 }  // namespace
 
 Tensor batch_norm(Tensor x, const Tensor& weight, const Tensor& bias, const Tensor& running_mean,
-                  const Tensor& running_var, const BatchNormParams& params, const Tensor& into) {
+                  const Tensor& running_var, const BatchNormParams& params, const NormFusion& fusion) {
   Norm3dParams kernel_params =
       check("batch_norm", x, weight, bias, params.activation, params.eps, /*per_instance=*/false);
   const int64_t channels = x.size(4), count = x.elements() / std::max<int64_t>(channels, 1);
@@ -106,28 +117,27 @@ Tensor batch_norm(Tensor x, const Tensor& weight, const Tensor& bias, const Tens
   if (params.training) {
     require(count > 1, "batch_norm: expected more than one value per channel in training, got shape ",
             to_string(x.shape()));
-    mean = Tensor::empty({channels}, DType::float32, x.device());
-    variance = Tensor::empty({channels}, DType::float32, x.device());
-    statistics(mean, variance, x, kernel_params);
+    const ChannelStatistics of_batch = statistics("batch_norm", x, kernel_params, fusion.statistics);
+    mean = of_batch.mean;
+    variance = of_batch.variance;
     if (running_mean.defined()) {
       kernels::norm3d_update_running(running_mean.data<float>(), running_var.data<float>(),
                                      mean.data<const float>(), variance.data<const float>(), channels, count,
                                      params.momentum, exec_of(x));
     }
   }
-  return apply(std::move(x), mean, variance, weight, bias, params.activation.slope, kernel_params, into);
+  return apply(std::move(x), mean, variance, weight, bias, params.activation.slope, kernel_params,
+               fusion.into);
 }
 
 Tensor instance_norm(Tensor x, const Tensor& weight, const Tensor& bias, const FusedActivation& activation,
-                     float eps) {
+                     float eps, const NormFusion& fusion) {
   const Norm3dParams params = check("instance_norm", x, weight, bias, activation, eps, /*per_instance=*/true);
   require(x.size(1) * x.size(2) * x.size(3) > 1, "instance_norm: expected more than one voxel, got shape ",
           to_string(x.shape()));
-  const Shape groups = {kernels::norm3d_groups(x.size(0), x.size(4), params)};
-  const Tensor mean = Tensor::empty(groups, DType::float32, x.device());
-  const Tensor variance = Tensor::empty(groups, DType::float32, x.device());
-  statistics(mean, variance, x, params);
-  return apply(std::move(x), mean, variance, weight, bias, activation.slope, params);
+  const ChannelStatistics of_sample = statistics("instance_norm", x, params, fusion.statistics);
+  return apply(std::move(x), of_sample.mean, of_sample.variance, weight, bias, activation.slope, params,
+               fusion.into);
 }
 
 BatchNorm3d::BatchNorm3d(int64_t channels, Device device, float eps, float momentum)
@@ -139,11 +149,11 @@ BatchNorm3d::BatchNorm3d(int64_t channels, Device device, float eps, float momen
       running_var_(register_buffer("running_var", Tensor::full({channels}, 1, device))),
       num_batches_tracked_(register_buffer("num_batches_tracked", Tensor::zeros({}, DType::int64))) {}
 
-Tensor BatchNorm3d::operator()(Tensor x, const FusedActivation& activation, const Tensor& into) const {
+Tensor BatchNorm3d::operator()(Tensor x, const FusedActivation& activation, const NormFusion& fusion) const {
   if (training()) count_batch();
   return batch_norm(std::move(x), weight_, bias_, running_mean_, running_var_,
                     {.training = training(), .momentum = momentum_, .eps = eps_, .activation = activation},
-                    into);
+                    fusion);
 }
 
 void BatchNorm3d::count_batch() const {
@@ -157,10 +167,11 @@ InstanceNorm3d::InstanceNorm3d(int64_t channels, bool affine, Device device, flo
   bias_ = &register_parameter("bias", Tensor::full({channels}, 0, device));
 }
 
-Tensor InstanceNorm3d::operator()(Tensor x, const FusedActivation& activation) const {
+Tensor InstanceNorm3d::operator()(Tensor x, const FusedActivation& activation,
+                                  const NormFusion& fusion) const {
   require(x.is_activation() && x.size(4) == channels_, "InstanceNorm3d: expected ", channels_,
           " channels, got shape ", to_string(x.shape()));
-  return instance_norm(std::move(x), weight(), bias(), activation, eps_);
+  return instance_norm(std::move(x), weight(), bias(), activation, eps_, fusion);
 }
 
 }  // namespace vg

@@ -3,6 +3,7 @@
 
 #include "kernels/norm3d/norm3d.h"
 #include "layers/activation.h"
+#include "layers/channel_statistics.h"
 #include "layers/module.h"
 
 namespace vg {
@@ -20,17 +21,25 @@ struct BatchNormParams {
   FusedActivation activation = {};
 };
 
+/// What a norm's neighbours in a network have prepared for it.
+struct NormFusion {
+  Tensor into = {};                   ///< memory for the result (a channel slice, see concat()); else new
+  ChannelStatistics statistics = {};  ///< of x, from the convolution before; else computed
+};
+
 /// PyTorch's batch_norm over N, D, H, W, then the activation. weight, bias: [C] or both undefined.
 /// running_mean, running_var: [C], updated in training (with the unbiased variance), or both undefined in
-/// training. `into`: memory for the result, of x's shape (a channel slice, see concat()), or undefined.
-/// Throws std::invalid_argument if shapes do not fit, or in training for one value per channel.
+/// training. Throws
+/// std::invalid_argument if shapes do not fit, or in training for one value per channel.
 Tensor batch_norm(Tensor x, const Tensor& weight, const Tensor& bias, const Tensor& running_mean,
-                  const Tensor& running_var, const BatchNormParams& params = {}, const Tensor& into = {});
+                  const Tensor& running_var, const BatchNormParams& params = {},
+                  const NormFusion& fusion = {});
 
 /// PyTorch's instance_norm over D, H, W of each sample and channel, then the activation. weight, bias: [C] or
 /// both undefined. Throws std::invalid_argument for one voxel.
 Tensor instance_norm(Tensor x, const Tensor& weight, const Tensor& bias,
-                     const FusedActivation& activation = {}, float eps = 1e-5f);
+                     const FusedActivation& activation = {}, float eps = 1e-5f,
+                     const NormFusion& fusion = {});
 
 /// Parameters "weight" (1) and "bias" (0), buffers "running_mean" (0), "running_var" (1) and
 /// "num_batches_tracked" (int64, on the CPU). train(false) switches to the running statistics.
@@ -38,7 +47,7 @@ class BatchNorm3d : public Module {
  public:
   explicit BatchNorm3d(int64_t channels, Device device = Device::cpu, float eps = 1e-5f,
                        float momentum = 0.1f);
-  Tensor operator()(Tensor x, const FusedActivation& activation = {}, const Tensor& into = {}) const;
+  Tensor operator()(Tensor x, const FusedActivation& activation = {}, const NormFusion& fusion = {}) const;
 
   [[nodiscard]] Tensor& weight() const { return weight_; }
   [[nodiscard]] Tensor& bias() const { return bias_; }
@@ -59,7 +68,7 @@ class InstanceNorm3d : public Module {
  public:
   explicit InstanceNorm3d(int64_t channels, bool affine = false, Device device = Device::cpu,
                           float eps = 1e-5f);
-  Tensor operator()(Tensor x, const FusedActivation& activation = {}) const;
+  Tensor operator()(Tensor x, const FusedActivation& activation = {}, const NormFusion& fusion = {}) const;
 
   /// Undefined unless affine.
   [[nodiscard]] Tensor weight() const { return weight_ != nullptr ? *weight_ : Tensor(); }

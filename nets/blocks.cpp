@@ -39,11 +39,15 @@ Convolution::Convolution(const ConvolutionOptions& o, Device device, Rng& rng) {
 }
 
 Tensor Convolution::operator()(const Tensor& x, const Tensor& into) const {
-  Tensor y = transposed_ != nullptr ? (*transposed_)(x) : (*convolution_)(x);
+  // A norm that needs the statistics of this batch is given them by the convolution.
+  ChannelStatistics found{.per_instance = instance_norm_ != nullptr};
+  const bool wanted = instance_norm_ != nullptr || (batch_norm_ != nullptr && training());
+  ChannelStatistics* const statistics = wanted ? &found : nullptr;
+  Tensor y = transposed_ != nullptr ? (*transposed_)(x, statistics) : (*convolution_)(x, statistics);
   // The activation runs within the norm, before the dropout instead of after it as in MONAI. The result is
   // the same: identity, ReLU and PReLU keep zero at zero and let a positive factor through.
-  if (batch_norm_ != nullptr) y = (*batch_norm_)(std::move(y), activation_, into);
-  if (instance_norm_ != nullptr) y = (*instance_norm_)(std::move(y), activation_);
+  if (batch_norm_ != nullptr) y = (*batch_norm_)(std::move(y), activation_, {into, found});
+  if (instance_norm_ != nullptr) y = (*instance_norm_)(std::move(y), activation_, {into, found});
   return dropout_ != nullptr ? (*dropout_)(std::move(y)) : y;
 }
 

@@ -33,7 +33,7 @@ class Convolution : public Module {
  public:
   /// `rng` is what dropout draws from; it must outlive the module.
   Convolution(const ConvolutionOptions& options, Device device, Rng& rng);
-  /// `into`: memory for the result, or undefined; it is not used without a batch norm.
+  /// `into`: memory for the result, or undefined; it is not used without a norm.
   Tensor operator()(const Tensor& x, const Tensor& into = {}) const;
 
  private:

@@ -51,7 +51,15 @@ void conv3d_backward_input(View<float> dx, View<const float> dy, const float* we
 void conv3d_forward(View<bfloat16> y, View<const bfloat16> x, const float* weight, const float* bias,
                     const Conv3dParams& params, const Exec& exec) {
   check("conv3d_forward", x, y, weight, params, exec);
-  VG_DISPATCH_CUDA(exec, conv3d_forward, y, x, weight, bias, params, exec);
+  VG_DISPATCH_CUDA(exec, conv3d_forward, y, nullptr, x, weight, bias, params, exec);
+}
+
+void conv3d_forward(View<bfloat16> y, const OutputStatistics& statistics, View<const bfloat16> x,
+                    const float* weight, const float* bias, const Conv3dParams& params, const Exec& exec) {
+  check("conv3d_forward", x, y, weight, params, exec);
+  require(statistics.mean != nullptr && statistics.variance != nullptr,
+          "conv3d_forward: a pointer to the statistics is null");
+  VG_DISPATCH_CUDA(exec, conv3d_forward, y, &statistics, x, weight, bias, params, exec);
 }
 
 void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,

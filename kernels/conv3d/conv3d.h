@@ -3,6 +3,7 @@
 
 #include "kernels/common/exec.h"
 #include "kernels/common/view.h"
+#include "kernels/norm3d/norm3d.h"
 
 namespace vg::kernels {
 
@@ -37,6 +38,10 @@ void conv3d_backward_input(View<float> dx, View<const float> dy, const float* we
 /// CPU as well.
 void conv3d_forward(View<bfloat16> y, View<const bfloat16> x, const float* weight, const float* bias,
                     const Conv3dParams& params, const Exec& exec);
+/// ... and the statistics of the sums before they are rounded, where the algorithm has them at hand, else of
+/// y.
+void conv3d_forward(View<bfloat16> y, const OutputStatistics& statistics, View<const bfloat16> x,
+                    const float* weight, const float* bias, const Conv3dParams& params, const Exec& exec);
 void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
                            const Conv3dParams& params, const Exec& exec);
 

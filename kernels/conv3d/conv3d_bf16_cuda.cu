@@ -3,6 +3,7 @@
 #include "kernels/conv3d/conv3d_algorithm.h"
 #include "kernels/conv3d/conv3d_cuda.h"
 #include "kernels/conv3d/conv3d_impl.h"
+#include "kernels/norm3d/norm3d.h"
 
 namespace vg::kernels::cuda {
 
@@ -19,23 +20,35 @@ CudaLimits cuda_limits() {
   return {major * 10 + minor, shared_bytes, multiprocessors};
 }
 
-void conv3d_forward(View<bfloat16> y, View<const bfloat16> x, const float* weight, const float* bias,
-                    const Conv3dParams& params, const Exec& exec) {
+void compute_statistics(const OutputStatistics* statistics, View<const bfloat16> y, const Exec& exec) {
+  if (statistics == nullptr) return;
+  const Norm3dParams params{.per_instance = statistics->per_instance};
+  norm3d_statistics(statistics->mean, statistics->variance, y, params, exec);
+}
+
+void conv3d_forward(View<bfloat16> y, const OutputStatistics* statistics, View<const bfloat16> x,
+                    const float* weight, const float* bias, const Conv3dParams& params, const Exec& exec) {
   const CudaLimits limits = cuda_limits();
   switch (choose_conv3d_algorithm(params, y, x, limits)) {
     case Conv3dAlgorithm::halo_tile:
-      return conv3d_forward_halo_tile(y, x, weight, bias, params, limits.multiprocessors, exec);
+      conv3d_forward_halo_tile(y, x, weight, bias, params, limits.multiprocessors, exec);
+      break;
     case Conv3dAlgorithm::gemm:
-      return conv3d_forward_gemm(y, x, weight, bias, params, exec);
+      conv3d_forward_gemm(y, x, weight, bias, params, exec);
+      break;
     case Conv3dAlgorithm::gemm_warpgroup:
-      return conv3d_forward_gemm_warpgroup(y, x, weight, bias, params, exec);
+      conv3d_forward_gemm_warpgroup(y, x, weight, bias, params, exec);
+      break;
     case Conv3dAlgorithm::strided:
-      return conv3d_forward_strided(y, x, weight, bias, limits.multiprocessors, exec);
+      conv3d_forward_strided(y, x, weight, bias, limits.multiprocessors, exec);
+      break;
     case Conv3dAlgorithm::pointwise:
-      return conv3d_forward_pointwise(y, x, weight, bias, exec);
+      conv3d_forward_pointwise(y, x, weight, bias, exec);
+      break;
     case Conv3dAlgorithm::direct:
-      return conv3d_forward_direct(y, x, weight, bias, params, exec);
+      conv3d_forward_direct(y, x, weight, bias, params, exec);
   }
+  compute_statistics(statistics, y, exec);
 }
 
 void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,

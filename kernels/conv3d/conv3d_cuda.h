@@ -85,4 +85,7 @@ void conv3d_backward_input_strided(View<bfloat16> dx, View<const bfloat16> dy, c
 void conv3d_backward_weight_strided(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
                                     int multiprocessors, const Exec& exec);
 
+/// The statistics of y in a pass of its own, for algorithms without sums at hand; nothing if null.
+void compute_statistics(const OutputStatistics* statistics, View<const bfloat16> y, const Exec& exec);
+
 }  // namespace vg::kernels::cuda

@@ -51,7 +51,16 @@ void conv_transpose3d_backward_weight(float* dweight, View<const float> dy, View
 void conv_transpose3d_forward(View<bfloat16> y, View<const bfloat16> x, const float* weight,
                               const float* bias, const ConvTranspose3dParams& params, const Exec& exec) {
   check("conv_transpose3d_forward", x, y, weight, params, exec);
-  VG_DISPATCH_CUDA(exec, conv_transpose3d_forward, y, x, weight, bias, params, exec);
+  VG_DISPATCH_CUDA(exec, conv_transpose3d_forward, y, nullptr, x, weight, bias, params, exec);
+}
+
+void conv_transpose3d_forward(View<bfloat16> y, const OutputStatistics& statistics, View<const bfloat16> x,
+                              const float* weight, const float* bias, const ConvTranspose3dParams& params,
+                              const Exec& exec) {
+  check("conv_transpose3d_forward", x, y, weight, params, exec);
+  require(statistics.mean != nullptr && statistics.variance != nullptr,
+          "conv_transpose3d_forward: a pointer to the statistics is null");
+  VG_DISPATCH_CUDA(exec, conv_transpose3d_forward, y, &statistics, x, weight, bias, params, exec);
 }
 
 void conv_transpose3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,

@@ -4,6 +4,7 @@
 
 #include "kernels/common/exec.h"
 #include "kernels/common/view.h"
+#include "kernels/norm3d/norm3d.h"
 
 namespace vg::kernels {
 
@@ -42,6 +43,10 @@ void conv_transpose3d_backward_weight(float* dweight, View<const float> dy, View
 /// bytes runs on tensor cores (conv3d_algorithm.h). Throw std::invalid_argument on the CPU as well.
 void conv_transpose3d_forward(View<bfloat16> y, View<const bfloat16> x, const float* weight,
                               const float* bias, const ConvTranspose3dParams& params, const Exec& exec);
+/// ... and the statistics of y's channels, see conv3d.h.
+void conv_transpose3d_forward(View<bfloat16> y, const OutputStatistics& statistics, View<const bfloat16> x,
+                              const float* weight, const float* bias, const ConvTranspose3dParams& params,
+                              const Exec& exec);
 void conv_transpose3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
                                      const ConvTranspose3dParams& params, const Exec& exec);
 void conv_transpose3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,

@@ -30,18 +30,22 @@ void conv_transpose3d_backward_weight(float* dweight, View<const float> dy, View
   cuda::conv3d_backward_weight(dweight, x, dy, convolution(params), exec);
 }
 
-void conv_transpose3d_forward(View<bfloat16> y, View<const bfloat16> x, const float* weight,
-                              const float* bias, const ConvTranspose3dParams& params, const Exec& exec) {
+void conv_transpose3d_forward(View<bfloat16> y, const OutputStatistics* statistics, View<const bfloat16> x,
+                              const float* weight, const float* bias, const ConvTranspose3dParams& params,
+                              const Exec& exec) {
   const Conv3dParams conv = convolution(params);
   const CudaLimits limits = cuda_limits();
-  if (choose_conv3d_backward_input_algorithm(conv, y, x, limits) == Conv3dAlgorithm::strided)
-    return conv3d_backward_input_strided(y, x, weight, bias, limits.multiprocessors, exec);
-  conv3d_backward_input_direct(y, x, weight, bias, conv, exec);
+  if (choose_conv3d_backward_input_algorithm(conv, y, x, limits) == Conv3dAlgorithm::strided) {
+    conv3d_backward_input_strided(y, x, weight, bias, limits.multiprocessors, exec);
+  } else {
+    conv3d_backward_input_direct(y, x, weight, bias, conv, exec);
+  }
+  compute_statistics(statistics, y, exec);
 }
 
 void conv_transpose3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
                                      const ConvTranspose3dParams& params, const Exec& exec) {
-  cuda::conv3d_forward(dx, dy, weight, nullptr, convolution(params), exec);
+  cuda::conv3d_forward(dx, nullptr, dy, weight, nullptr, convolution(params), exec);
 }
 
 void conv_transpose3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,

@@ -42,6 +42,14 @@ void norm3d_statistics(float* mean, float* variance, View<const bfloat16> x, con
 void norm3d_moments_to_statistics(float* mean, float* variance, const float* partials, int64_t groups,
                                   int64_t pieces, int64_t channels, int64_t count, const Exec& exec);
 
+/// Where a convolution leaves the mean and the biased variance of its output's channels, for the norm behind
+/// it: [C] each, or per instance [N, C].
+struct OutputStatistics {
+  float* mean = nullptr;
+  float* variance = nullptr;
+  bool per_instance = false;
+};
+
 /// y = act((x - mean) / sqrt(variance + eps) * gamma + beta); overwrites y; y may be x.
 /// gamma, beta: [C] or both null (no affine map); slope: [slope_count] for prelu, else null.
 void norm3d_apply(View<float> y, View<const float> x, const float* mean, const float* variance,

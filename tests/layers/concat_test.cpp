@@ -53,7 +53,7 @@ TEST_P(ConcatTest, GradientsOfNeighbours) {
       [&](const auto& in) {
         const Tensor both = Tensor::activation_like(in[0], 5);
         const auto normalised = [&](const Tensor& x, int64_t begin) {
-          return batch_norm(x, {}, {}, {}, {}, {}, both.channels(begin, begin + x.size(4)));
+          return batch_norm(x, {}, {}, {}, {}, {}, {.into = both.channels(begin, begin + x.size(4))});
         };
         return concat({normalised(in[0], 0), normalised(in[1], 2)});
       },
