@@ -10,9 +10,10 @@ namespace vg {
 using kernels::Conv3dParams;
 
 /// Cross-correlation as PyTorch's conv3d. x: [N, D, H, W, in_channels]; weight: (out, in, k, k, k); bias:
-/// [out] or undefined. Returns [N, D', H', W', out_channels]. `statistics`: takes those of
-/// the result (of the kind that it asks for) where the convolution finds them on its way, with bfloat16; may
-/// be null. Throws std::invalid_argument if shapes, devices or params do not fit.
+/// [out] or undefined. Returns [N, D', H', W', out_channels]. `statistics`: not null
+/// says that the result is normalised with its own statistics, which are left there where the convolution
+/// finds them on its way (with bfloat16). The norm takes the bias away again: its gradient is zero then, and
+/// is not computed. Throws std::invalid_argument if shapes, devices or params do not fit.
 Tensor conv3d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv3dParams& params,
               ChannelStatistics* statistics = nullptr);
 

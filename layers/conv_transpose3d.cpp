@@ -10,8 +10,13 @@ namespace {
 class ConvTranspose3dNode : public Node {
  public:
   /// `x` is undefined if the weight needs no gradient.
-  ConvTranspose3dNode(Tensor x, Shape x_shape, Tensor weight, const ConvTranspose3dParams& params)
-      : x_(std::move(x)), x_shape_(std::move(x_shape)), weight_(std::move(weight)), params_(params) {}
+  ConvTranspose3dNode(Tensor x, Shape x_shape, Tensor weight, const ConvTranspose3dParams& params,
+                      bool normalised)
+      : x_(std::move(x)),
+        x_shape_(std::move(x_shape)),
+        weight_(std::move(weight)),
+        params_(params),
+        normalised_(normalised) {}
   const char* name() const override { return "conv_transpose3d"; }
 
   void backward(const Tensor& grad_output) override {
@@ -28,7 +33,10 @@ class ConvTranspose3dNode : public Node {
                                                 params_, exec);
     }
     x_ = Tensor();  // its memory is free for dx
-    if (needs(2)) kernels::conv3d_backward_bias(accumulation_buffer(2).data<float>(), dy, exec);
+    if (needs(2)) {
+      const Tensor dbias = accumulation_buffer(2);
+      if (!normalised_) kernels::conv3d_backward_bias(dbias.data<float>(), dy, exec);
+    }
     if (!needs(0)) return;
     const Tensor dx = Tensor::activation(x_shape_[0], x_shape_[1], x_shape_[2], x_shape_[3], x_shape_[4],
                                          grad_output.device(), grad_output.dtype());
@@ -40,6 +48,7 @@ class ConvTranspose3dNode : public Node {
   Shape x_shape_;
   Tensor weight_;
   ConvTranspose3dParams params_;
+  bool normalised_;  ///< a norm takes the bias away again: its gradient is zero
 };
 
 }  // namespace
@@ -69,7 +78,7 @@ Tensor conv_transpose3d(const Tensor& x, const Tensor& weight, const Tensor& bia
     });
   }
   return record<ConvTranspose3dNode>(y, {x, weight, bias}, weight.requires_grad() ? x.detach() : Tensor(),
-                                     x.shape(), weight.detach(), params);
+                                     x.shape(), weight.detach(), params, statistics != nullptr);
 }
 
 ConvTranspose3d::ConvTranspose3d(const ConvTranspose3dParams& params, bool with_bias, Device device)

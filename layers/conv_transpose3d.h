@@ -10,9 +10,10 @@ namespace vg {
 using kernels::ConvTranspose3dParams;
 
 /// As PyTorch's conv_transpose3d. x: [N, D, H, W, in_channels]; weight: (in, out, k, k, k); bias: [out] or
-/// undefined. Returns [N, 2D, 2H, 2W, out_channels]. `statistics`: takes those of
-/// the result (of the kind that it asks for) where the convolution finds them on its way, with bfloat16; may
-/// be null. Throws std::invalid_argument if shapes, devices or params do not fit.
+/// undefined. Returns [N, 2D, 2H, 2W, out_channels]. `statistics`: not null
+/// says that the result is normalised with its own statistics, which are left there where the convolution
+/// finds them on its way (with bfloat16). The norm takes the bias away again: its gradient is zero then, and
+/// is not computed. Throws std::invalid_argument if shapes, devices or params do not fit.
 Tensor conv_transpose3d(const Tensor& x, const Tensor& weight, const Tensor& bias,
                         const ConvTranspose3dParams& params, ChannelStatistics* statistics = nullptr);
 
