@@ -159,10 +159,11 @@ def report_command(options):
         raise UsageError("nothing to report: give --sources, --build, --objects or --sass, --layers or --step")
     names = demangle(k.name for k in kernels)
     wanted = re.compile(options.kernels)
+    step = [k for k in step if wanted.search(sass.short_name(k.name))]
     kernels = [k for k in kernels if wanted.search(sass.short_name(names[k.name]))]
     kernels.sort(key=lambda k: (sass.short_name(names[k.name]), k.architecture))
     if kernels:
-        report.add_kernels(result, kernels, names, launches)
+        report.add_kernels(result, kernels, names, launches, re.compile(options.main_loops))
     if layers:
         report.add_layers(result, layers)
     if step:
@@ -233,6 +234,13 @@ def parser():
     top.add_argument("--ptxas", nargs="+", default=[], metavar="FILE", help="saved log of `nvcc -Xptxas -v`")
     top.add_argument("--arch", default="80,90,100,120", help="architectures (default: %(default)s)")
     top.add_argument("--kernels", default="", metavar="REGEX", help="only kernels whose name matches")
+    top.add_argument(
+        "--main-loops",
+        default="",
+        metavar="REGEX",
+        help="kernels whose main loops the rules judge (default: all; 'halo|strided|gemm' are those of convolutions, "
+        "others may use tensor cores and yet be bound by memory)",
+    )
     top.add_argument(
         "--launch",
         nargs="+",

@@ -250,6 +250,12 @@ class CommandTest(unittest.TestCase):
         self.assertEqual(status, 1)
         self.assertIn("no spilled registers (found 20 B)", err)
 
+    def test_main_loops_that_are_judged(self):
+        saved = ["--sass", self.write("a.sass", LABELS)]
+        self.assertEqual(self.run_command(*saved)[0], 1)
+        self.assertEqual(self.run_command(*saved, "--main-loops", "halo")[0], 0)
+        self.assertEqual(self.run_command(*saved, "--main-loops", "want")[0], 1)
+
     def test_layers_from_parts(self):
         few, more = json.loads(json.dumps(PROFILE)), json.loads(json.dumps(PROFILE))
         few["kernels"][0].update(blocks=40, blocks_run=2)
@@ -270,6 +276,8 @@ class CommandTest(unittest.TestCase):
         self.assertEqual(status, 0)
         self.assertIn("counters times 8", out)
         self.assertEqual(self.run_command("--step", path, "--step-scale", "3e6")[0], 1)
+        self.assertIn("| `tile_kernel<3>` | 2 |", out)
+        self.assertNotIn("tile_kernel", self.run_command("--step", path, "--kernels", "^(?!tile)")[1])
 
     def test_profile_runs_every_direction(self):
         shapes = self.write("shapes.txt", SHAPES)
