@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "kernels/conv3d/conv3d_first_tile.h"
 #include "kernels/conv3d/conv3d_gemm_tile.h"
 #include "kernels/conv3d/conv3d_halo_tile.h"
 #include "kernels/conv3d/conv3d_strided_tile.h"
@@ -83,11 +84,13 @@ struct Candidate {
                   const CudaLimits&);
 };
 
-// Fastest first.
+// Fastest first. The first layer's kernels take what no other on tensor cores does; there is none for its
+// input gradient, which a network does not need.
 constexpr Candidate wgrad_candidates[] = {
-    {Conv3dAlgorithm::gemm, wide_gemm_wgrad_applies}, {Conv3dAlgorithm::halo_tile, halo_wgrad_applies},
-    {Conv3dAlgorithm::gemm, gemm_wgrad_applies},      {Conv3dAlgorithm::strided, strided_wgrad_applies},
-    {Conv3dAlgorithm::pointwise, pointwise_applies},  {Conv3dAlgorithm::direct, direct_applies},
+    {Conv3dAlgorithm::gemm, wide_gemm_wgrad_applies},    {Conv3dAlgorithm::halo_tile, halo_wgrad_applies},
+    {Conv3dAlgorithm::gemm, gemm_wgrad_applies},         {Conv3dAlgorithm::strided, strided_wgrad_applies},
+    {Conv3dAlgorithm::first_layer, first_layer_applies}, {Conv3dAlgorithm::pointwise, pointwise_applies},
+    {Conv3dAlgorithm::direct, direct_applies},
 };
 constexpr Candidate candidates[] = {
     {Conv3dAlgorithm::gemm_warpgroup, gemm_warpgroup_applies},
@@ -95,6 +98,7 @@ constexpr Candidate candidates[] = {
     {Conv3dAlgorithm::halo_tile, halo_tile_applies},
     {Conv3dAlgorithm::gemm, gemm_applies},
     {Conv3dAlgorithm::strided, strided_applies},
+    {Conv3dAlgorithm::first_layer, first_layer_applies},
     {Conv3dAlgorithm::pointwise, pointwise_applies},
     {Conv3dAlgorithm::direct, direct_applies},
 };
@@ -139,6 +143,15 @@ bool gemm_warpgroup_applies(const Conv3dParams& p, const View<const bfloat16>& o
   const int shared_bytes =
       std::max(GemmTile{3, 64, true}.shared_bytes(), GemmTile{3, 128, true}.shared_bytes());
   return gemm_kernels_apply(p, out, in, shared_bytes, limits);
+}
+
+bool first_layer_applies(const Conv3dParams& p, const View<const bfloat16>& out,
+                         const View<const bfloat16>& in, const CudaLimits& limits) {
+  // An input of another form is copied to this one: 16 bytes a pair of voxels read and written beside 64 for
+  // the pair's 16 outputs.
+  constexpr int shared_bytes = std::max(FirstForwardTile::shared_bytes, FirstWgradTile::shared_bytes);
+  return in.c <= FirstTile::channels && out.c % FirstTile::out_channels == 0 &&
+         halo_kernels_apply(p, out, out, shared_bytes, limits);
 }
 
 bool pointwise_applies(const Conv3dParams& p, const View<const bfloat16>& out, const View<const bfloat16>& in,

@@ -13,7 +13,7 @@ struct CudaLimits {
   int multiprocessors;
 };
 
-enum class Conv3dAlgorithm { halo_tile, gemm, gemm_warpgroup, strided, pointwise, direct };
+enum class Conv3dAlgorithm { halo_tile, gemm, gemm_warpgroup, strided, first_layer, pointwise, direct };
 
 /// out and in are y and x, or for the gradient dx and dy.
 bool halo_tile_applies(const Conv3dParams& params, const View<const bfloat16>& out,
@@ -26,6 +26,11 @@ bool gemm_applies(const Conv3dParams& params, const View<const bfloat16>& out, c
 /// Likewise with kernel 3 between 64 channels and more, on compute capability 9.0 alone.
 bool gemm_warpgroup_applies(const Conv3dParams& params, const View<const bfloat16>& out,
                             const View<const bfloat16>& in, const CudaLimits& limits);
+
+/// For kernel 3, stride 1, padding 1 from 1 to 4 channels at any address to multiples of 16: forward and the
+/// gradient of the weights.
+bool first_layer_applies(const Conv3dParams& params, const View<const bfloat16>& out,
+                         const View<const bfloat16>& in, const CudaLimits& limits);
 
 /// For kernel 1, stride 1, between 1 to 8 channels and 8, 16, 32 or 64; for all three functions.
 bool pointwise_applies(const Conv3dParams& params, const View<const bfloat16>& out,

@@ -42,6 +42,9 @@ void conv3d_forward(View<bfloat16> y, const OutputStatistics* statistics, View<c
     case Conv3dAlgorithm::strided:
       conv3d_forward_strided(y, x, weight, bias, limits.multiprocessors, exec);
       break;
+    case Conv3dAlgorithm::first_layer:
+      conv3d_forward_first_layer(y, x, weight, bias, limits.multiprocessors, exec);
+      break;
     case Conv3dAlgorithm::pointwise:
       conv3d_forward_pointwise(y, x, weight, bias, exec);
       break;
@@ -65,6 +68,7 @@ void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const flo
       return conv3d_backward_input_strided(dx, dy, weight, nullptr, limits.multiprocessors, exec);
     case Conv3dAlgorithm::pointwise:
       return conv3d_backward_input_pointwise(dx, dy, weight, exec);
+    case Conv3dAlgorithm::first_layer:  // not in the list of input gradients
     case Conv3dAlgorithm::direct:
       return conv3d_backward_input_direct(dx, dy, weight, nullptr, params, exec);
   }
@@ -83,6 +87,8 @@ void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const 
       return conv3d_backward_weight_gemm(dweight, dy, x, params, exec);
     case Conv3dAlgorithm::strided:
       return conv3d_backward_weight_strided(dweight, dy, x, multiprocessors, exec);
+    case Conv3dAlgorithm::first_layer:
+      return conv3d_backward_weight_first_layer(dweight, dy, x, multiprocessors, exec);
     case Conv3dAlgorithm::pointwise:
       return conv3d_backward_weight_pointwise(dweight, dy, x, exec);
     case Conv3dAlgorithm::direct:

@@ -11,9 +11,12 @@ namespace vg::kernels {
 /// Where the 16 bytes of channels 8 * chunk .. 8 * chunk + 7 of a voxel lie in a plane of so many columns in
 /// shared memory. Chunks are swizzled by the column, so that the 8 rows of a matrix that ldmatrix reads, the
 /// same chunk of 8 neighbouring columns, lie in 8 different groups of 4 banks, whatever the first column is.
-/// 16, 32, 48 or 64 channels.
+/// 16, 32, 48 or 64 channels; with 8 there is nothing to permute.
 VG_INLINE constexpr int halo_offset(int channels, int columns, int row, int column, int chunk) {
-  const int key = channels == 64 ? column & 7 : channels == 32 ? column >> 1 & 3 : column >> 2 & 1;
+  const int key = channels == 64   ? column & 7
+                  : channels == 32 ? column >> 1 & 3
+                  : channels == 8  ? 0
+                                   : column >> 2 & 1;
   return (row * columns + column) * channels * 2 + ((chunk ^ key) << 4);
 }
 

@@ -48,7 +48,7 @@ TEST_F(Conv3dAlgorithmTest, TensorCoresTakeMultiplesOf16Channels) {
       EXPECT_EQ(choose(volume(c), volume(other)), Conv3dAlgorithm::gemm) << other << "->" << c;
     }
   }
-  for (const int64_t c : {1, 3, 4, 5, 8, 24, 33}) {
+  for (const int64_t c : {5, 8, 24, 33}) {
     EXPECT_EQ(choose(volume(16), volume(c)), Conv3dAlgorithm::direct) << c;
     EXPECT_EQ(choose(volume(c), volume(16)), Conv3dAlgorithm::direct) << c;
   }
