@@ -51,20 +51,25 @@ class Conv3dNode : public Node {
 
 }  // namespace
 
-Tensor conv3d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv3dParams& params,
-              ChannelStatistics* statistics) {
-  require_activation("conv3d", "x", x);
+Tensor conv3d_output(const char* function, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                     const Conv3dParams& params) {
+  require_activation(function, "x", x);
   const int64_t k = params.kernel_size;
-  require_parameter("conv3d", "weight", weight, {params.out_channels, params.in_channels, k, k, k}, x);
-  if (bias.defined()) require_parameter("conv3d", "bias", bias, {params.out_channels}, x);
-  kernels::require(params.stride > 0, "conv3d: stride ", params.stride);
+  require_parameter(function, "weight", weight, {params.out_channels, params.in_channels, k, k, k}, x);
+  if (bias.defined()) require_parameter(function, "bias", bias, {params.out_channels}, x);
+  kernels::require(params.stride > 0, function, ": stride ", params.stride);
   const auto extent = [&](int axis) {
-    kernels::require(x.size(axis) + 2 * params.padding >= k, "conv3d: input ", to_string(x.shape()),
+    kernels::require(x.size(axis) + 2 * params.padding >= k, function, ": input ", to_string(x.shape()),
                      " is smaller than the kernel (", k, ")");
     return kernels::conv3d_output_extent(x.size(axis), params);
   };
-  const Tensor y = Tensor::activation(x.size(0), extent(1), extent(2), extent(3), params.out_channels,
-                                      x.device(), x.dtype());
+  return Tensor::activation(x.size(0), extent(1), extent(2), extent(3), params.out_channels, x.device(),
+                            x.dtype());
+}
+
+Tensor conv3d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv3dParams& params,
+              ChannelStatistics* statistics) {
+  const Tensor y = conv3d_output("conv3d", x, weight, bias, params);
   if (statistics != nullptr && x.dtype() == DType::bfloat16) {
     *statistics = ChannelStatistics::empty_for(y, statistics->per_instance);
     kernels::conv3d_forward(y.view<bfloat16>(), statistics->pointers(), x.view<const bfloat16>(),

@@ -17,6 +17,10 @@ using kernels::Conv3dParams;
 Tensor conv3d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv3dParams& params,
               ChannelStatistics* statistics = nullptr);
 
+/// Uninitialised memory for the result of conv3d(), after its checks; `function` is named in errors.
+Tensor conv3d_output(const char* function, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                     const Conv3dParams& params);
+
 /// Parameters "weight" and, if asked for, "bias"; zero until an initialiser fills them.
 class Conv3d : public Module {
  public:

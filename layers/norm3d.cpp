@@ -85,6 +85,14 @@ ChannelStatistics statistics(const char* function, const Tensor& x, const Norm3d
   return own;
 }
 
+void update_running(const Tensor& running_mean, const Tensor& running_var, const ChannelStatistics& of_batch,
+                    const Tensor& x, float momentum) {
+  const int64_t channels = x.size(4);
+  kernels::norm3d_update_running(running_mean.data<float>(), running_var.data<float>(),
+                                 of_batch.mean.data<const float>(), of_batch.variance.data<const float>(),
+                                 channels, x.elements() / channels, momentum, exec_of(x));
+}
+
 Tensor apply(Tensor x, const Tensor& mean, const Tensor& variance, const Tensor& weight, const Tensor& bias,
              const Tensor& slope, const Norm3dParams& params, const Tensor& into = {}) {
   // Backward needs x; without one the result may take its place.
@@ -120,11 +128,7 @@ Tensor batch_norm(Tensor x, const Tensor& weight, const Tensor& bias, const Tens
     const ChannelStatistics of_batch = statistics("batch_norm", x, kernel_params, fusion.statistics);
     mean = of_batch.mean;
     variance = of_batch.variance;
-    if (running_mean.defined()) {
-      kernels::norm3d_update_running(running_mean.data<float>(), running_var.data<float>(),
-                                     mean.data<const float>(), variance.data<const float>(), channels, count,
-                                     params.momentum, exec_of(x));
-    }
+    if (running_mean.defined()) update_running(running_mean, running_var, of_batch, x, params.momentum);
   }
   return apply(std::move(x), mean, variance, weight, bias, params.activation.slope, kernel_params,
                fusion.into);
@@ -154,6 +158,14 @@ Tensor BatchNorm3d::operator()(Tensor x, const FusedActivation& activation, cons
   return batch_norm(std::move(x), weight_, bias_, running_mean_, running_var_,
                     {.training = training(), .momentum = momentum_, .eps = eps_, .activation = activation},
                     fusion);
+}
+
+NormOperands BatchNorm3d::operands(const Tensor& x, const ChannelStatistics& statistics,
+                                   const FusedActivation& activation) const {
+  require(training(), "BatchNorm3d: statistics of a batch are for training");
+  count_batch();
+  update_running(running_mean_, running_var_, statistics, x, momentum_);
+  return {statistics, weight_, bias_, activation, eps_};
 }
 
 void BatchNorm3d::count_batch() const {

@@ -14,6 +14,14 @@ struct FusedActivation {
   Tensor slope = {};  ///< of prelu: [1] or [C]
 };
 
+/// A norm with everything but the activation that it normalises.
+struct NormOperands {
+  ChannelStatistics statistics;
+  Tensor weight = {}, bias = {};  ///< [C], or both undefined
+  FusedActivation activation = {};
+  float eps = 1e-5f;
+};
+
 struct BatchNormParams {
   bool training = true;  ///< statistics of the batch; else the running ones
   float momentum = 0.1f;
@@ -55,6 +63,10 @@ class BatchNorm3d : public Module {
   [[nodiscard]] Tensor& running_var() const { return running_var_; }
   [[nodiscard]] float eps() const { return eps_; }
   [[nodiscard]] float momentum() const { return momentum_; }
+  /// The norm of x, whose statistics are given, for an op that does its work: counts the batch and updates
+  /// the running statistics, which operator() otherwise does. In training only.
+  [[nodiscard]] NormOperands operands(const Tensor& x, const ChannelStatistics& statistics,
+                                      const FusedActivation& activation) const;
   /// Counts a batch in "num_batches_tracked", for whoever updates the running statistics.
   void count_batch() const;
 

@@ -1,6 +1,7 @@
 #include "nets/blocks.h"
 
 #include "kernels/common/check.h"
+#include "layers/norm_conv3d.h"
 
 namespace vg {
 
@@ -38,17 +39,32 @@ Convolution::Convolution(const ConvolutionOptions& o, Device device, Rng& rng) {
     activation_.slope = register_module("adn.A", std::make_unique<PReLU>(1, device)).weight();
 }
 
-Tensor Convolution::operator()(const Tensor& x, const Tensor& into) const {
+Convolution::Unfinished Convolution::convolve(const Tensor& x) const {
   // A norm that needs the statistics of this batch is given them by the convolution.
   ChannelStatistics found{.per_instance = instance_norm_ != nullptr};
-  const bool wanted = instance_norm_ != nullptr || (batch_norm_ != nullptr && training());
-  ChannelStatistics* const statistics = wanted ? &found : nullptr;
+  ChannelStatistics* const statistics = uses_batch_statistics() ? &found : nullptr;
   Tensor y = transposed_ != nullptr ? (*transposed_)(x, statistics) : (*convolution_)(x, statistics);
+  return {std::move(y), found};
+}
+
+Tensor Convolution::finish(Unfinished x, const Tensor& into) const {
   // The activation runs within the norm, before the dropout instead of after it as in MONAI. The result is
   // the same: identity, ReLU and PReLU keep zero at zero and let a positive factor through.
-  if (batch_norm_ != nullptr) y = (*batch_norm_)(std::move(y), activation_, {into, found});
-  if (instance_norm_ != nullptr) y = (*instance_norm_)(std::move(y), activation_, {into, found});
+  Tensor y = std::move(x.y);
+  if (batch_norm_ != nullptr) y = (*batch_norm_)(std::move(y), activation_, {into, x.statistics});
+  if (instance_norm_ != nullptr) y = (*instance_norm_)(std::move(y), activation_, {into, x.statistics});
   return dropout_ != nullptr ? (*dropout_)(std::move(y)) : y;
+}
+
+Convolution::Unfinished Convolution::convolve_after(const Convolution& before, Unfinished x) const {
+  const bool fused = x.statistics.mean.defined() && before.batch_norm_ != nullptr &&
+                     before.dropout_ == nullptr && convolution_ != nullptr && uses_batch_statistics();
+  if (!fused) return convolve(before.finish(std::move(x)));
+  Unfinished result{.y = {}, .statistics = {.per_instance = instance_norm_ != nullptr}};
+  result.y =
+      norm_conv3d(x.y, before.batch_norm_->operands(x.y, x.statistics, before.activation_),
+                  convolution_->weight(), convolution_->bias(), convolution_->params(), result.statistics);
+  return result;
 }
 
 ConvBlock::ConvBlock(int64_t in_channels, int64_t out_channels, int stride, double dropout, Device device,

@@ -34,9 +34,24 @@ class Convolution : public Module {
   /// `rng` is what dropout draws from; it must outlive the module.
   Convolution(const ConvolutionOptions& options, Device device, Rng& rng);
   /// `into`: memory for the result, or undefined; it is not used without a norm.
-  Tensor operator()(const Tensor& x, const Tensor& into = {}) const;
+  Tensor operator()(const Tensor& x, const Tensor& into = {}) const { return finish(convolve(x), into); }
+
+  /// A result before its norm.
+  struct Unfinished {
+    Tensor y;
+    ChannelStatistics statistics;  ///< of y, where the convolution found them
+  };
+  [[nodiscard]] Unfinished convolve(const Tensor& x) const;
+  [[nodiscard]] Tensor finish(Unfinished x, const Tensor& into = {}) const;
+  /// convolve(before.finish(x)) in one op that stores nothing between, where that exists: for bfloat16 in
+  /// training, if what is between is a batch norm and its activation.
+  [[nodiscard]] Unfinished convolve_after(const Convolution& before, Unfinished x) const;
 
  private:
+  [[nodiscard]] bool uses_batch_statistics() const {
+    return instance_norm_ != nullptr || (batch_norm_ != nullptr && training());
+  }
+
   // One of the first two; at most one norm.
   Conv3d* convolution_ = nullptr;
   ConvTranspose3d* transposed_ = nullptr;
@@ -51,7 +66,9 @@ class Convolution : public Module {
 class ConvBlock : public Module {
  public:
   ConvBlock(int64_t in_channels, int64_t out_channels, int stride, double dropout, Device device, Rng& rng);
-  Tensor operator()(const Tensor& x) const { return second_(first_(x)); }
+  Tensor operator()(const Tensor& x) const {
+    return second_.finish(second_.convolve_after(first_, first_.convolve(x)));
+  }
 
  private:
   Convolution& first_;

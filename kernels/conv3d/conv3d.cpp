@@ -34,6 +34,20 @@ void check_bias(const char* function, const float* bias, const Exec& exec) {
   require(exec.workspace != nullptr, function, ": the workspace pointer is null");
 }
 
+void check(const char* function, const OutputStatistics& statistics) {
+  require(statistics.mean != nullptr && statistics.variance != nullptr, function,
+          ": a pointer to the statistics is null");
+}
+
+void check(const char* function, const InputNorm& norm) {
+  require(norm.mean != nullptr && norm.variance != nullptr, function,
+          ": the input's norm has no mean or variance");
+  require((norm.gamma == nullptr) == (norm.beta == nullptr), function,
+          ": the input's norm has one of gamma and beta, expected both or none");
+  const bool prelu = norm.params.activation.kind == ActivationKind::prelu;
+  require(prelu == (norm.slope != nullptr), function, ": the input's norm: a slope is for prelu alone");
+}
+
 }  // namespace
 
 void conv3d_forward(View<float> y, View<const float> x, const float* weight, const float* bias,
@@ -51,15 +65,23 @@ void conv3d_backward_input(View<float> dx, View<const float> dy, const float* we
 void conv3d_forward(View<bfloat16> y, View<const bfloat16> x, const float* weight, const float* bias,
                     const Conv3dParams& params, const Exec& exec) {
   check("conv3d_forward", x, y, weight, params, exec);
-  VG_DISPATCH_CUDA(exec, conv3d_forward, y, nullptr, x, weight, bias, params, exec);
+  VG_DISPATCH_CUDA(exec, conv3d_forward, y, nullptr, x, nullptr, weight, bias, params, exec);
 }
 
 void conv3d_forward(View<bfloat16> y, const OutputStatistics& statistics, View<const bfloat16> x,
                     const float* weight, const float* bias, const Conv3dParams& params, const Exec& exec) {
   check("conv3d_forward", x, y, weight, params, exec);
-  require(statistics.mean != nullptr && statistics.variance != nullptr,
-          "conv3d_forward: a pointer to the statistics is null");
-  VG_DISPATCH_CUDA(exec, conv3d_forward, y, &statistics, x, weight, bias, params, exec);
+  check("conv3d_forward", statistics);
+  VG_DISPATCH_CUDA(exec, conv3d_forward, y, &statistics, x, nullptr, weight, bias, params, exec);
+}
+
+void conv3d_forward(View<bfloat16> y, const OutputStatistics& statistics, View<const bfloat16> x,
+                    const InputNorm& norm, const float* weight, const float* bias, const Conv3dParams& params,
+                    const Exec& exec) {
+  check("conv3d_forward", x, y, weight, params, exec);
+  check("conv3d_forward", statistics);
+  check("conv3d_forward", norm);
+  VG_DISPATCH_CUDA(exec, conv3d_forward, y, &statistics, x, &norm, weight, bias, params, exec);
 }
 
 void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
@@ -77,7 +99,14 @@ void conv3d_backward_weight(float* dweight, View<const float> dy, View<const flo
 void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
                             const Conv3dParams& params, const Exec& exec) {
   check("conv3d_backward_weight", x, dy, dweight, params, exec);
-  VG_DISPATCH_CUDA(exec, conv3d_backward_weight, dweight, dy, x, params, exec);
+  VG_DISPATCH_CUDA(exec, conv3d_backward_weight, dweight, dy, x, nullptr, params, exec);
+}
+
+void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
+                            const InputNorm& norm, const Conv3dParams& params, const Exec& exec) {
+  check("conv3d_backward_weight", x, dy, dweight, params, exec);
+  check("conv3d_backward_weight", norm);
+  VG_DISPATCH_CUDA(exec, conv3d_backward_weight, dweight, dy, x, &norm, params, exec);
 }
 
 void conv3d_backward_bias(float* dbias, View<const float> dy, const Exec& exec) {

@@ -42,6 +42,11 @@ void conv3d_forward(View<bfloat16> y, View<const bfloat16> x, const float* weigh
 /// y.
 void conv3d_forward(View<bfloat16> y, const OutputStatistics& statistics, View<const bfloat16> x,
                     const float* weight, const float* bias, const Conv3dParams& params, const Exec& exec);
+/// ... of x after a norm and its activation, which need no pass of their own where the algorithm applies them
+/// as it reads x (padding stays zero).
+void conv3d_forward(View<bfloat16> y, const OutputStatistics& statistics, View<const bfloat16> x,
+                    const InputNorm& norm, const float* weight, const float* bias, const Conv3dParams& params,
+                    const Exec& exec);
 void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
                            const Conv3dParams& params, const Exec& exec);
 
@@ -54,6 +59,9 @@ void conv3d_backward_weight(float* dweight, View<const float> dy, View<const flo
 /// convolutions run on tensor cores. Throws std::invalid_argument on the CPU as well.
 void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
                             const Conv3dParams& params, const Exec& exec);
+/// ... for x after a norm, as in the forward pass.
+void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
+                            const InputNorm& norm, const Conv3dParams& params, const Exec& exec);
 
 /// dbias[o] += sum over n and voxels of dy[..., o]; accumulates. Same bits for any thread count.
 void conv3d_backward_bias(float* dbias, View<const float> dy, const Exec& exec);

@@ -26,8 +26,24 @@ void compute_statistics(const OutputStatistics* statistics, View<const bfloat16>
   norm3d_statistics(statistics->mean, statistics->variance, y, params, exec);
 }
 
+namespace {
+
+// x after its norm, in scratch memory: for algorithms that do not apply it as they read.
+View<const bfloat16> normalised(const InputNorm& norm, const View<const bfloat16>& x, WorkspaceScope& scope,
+                                const Exec& exec) {
+  const View<bfloat16> y =
+      contiguous_view(scope.allocate<bfloat16>(static_cast<size_t>(x.elements())), x.n, x.d, x.h, x.w, x.c);
+  norm3d_apply(y, x, norm.mean, norm.variance, norm.gamma, norm.beta, norm.slope, norm.params, exec);
+  return y;
+}
+
+}  // namespace
+
 void conv3d_forward(View<bfloat16> y, const OutputStatistics* statistics, View<const bfloat16> x,
-                    const float* weight, const float* bias, const Conv3dParams& params, const Exec& exec) {
+                    const InputNorm* norm, const float* weight, const float* bias, const Conv3dParams& params,
+                    const Exec& exec) {
+  WorkspaceScope scope(*exec.workspace);
+  if (norm != nullptr) x = normalised(*norm, x, scope, exec);
   const CudaLimits limits = cuda_limits();
   switch (choose_conv3d_algorithm(params, y, x, limits)) {
     case Conv3dAlgorithm::halo_tile:
@@ -75,7 +91,9 @@ void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const flo
 }
 
 void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
-                            const Conv3dParams& params, const Exec& exec) {
+                            const InputNorm* norm, const Conv3dParams& params, const Exec& exec) {
+  WorkspaceScope scope(*exec.workspace);
+  if (norm != nullptr) x = normalised(*norm, x, scope, exec);
   // The order of sums must not depend on the device: cut as for 128 multiprocessors, close to those that
   // train (A100 108, RTX 4090 128, H100 132).
   constexpr int multiprocessors = 128;

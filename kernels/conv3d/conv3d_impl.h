@@ -15,13 +15,14 @@ VG_DECLARE_IMPLEMENTATIONS(
                                 const Conv3dParams& params, const Exec& exec);)
 
 namespace cuda {
-/// `statistics` may be null.
+/// `statistics` and `norm` may be null.
 void conv3d_forward(View<bfloat16> y, const OutputStatistics* statistics, View<const bfloat16> x,
-                    const float* weight, const float* bias, const Conv3dParams& params, const Exec& exec);
+                    const InputNorm* norm, const float* weight, const float* bias, const Conv3dParams& params,
+                    const Exec& exec);
 void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
                            const Conv3dParams& params, const Exec& exec);
 void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
-                            const Conv3dParams& params, const Exec& exec);
+                            const InputNorm* norm, const Conv3dParams& params, const Exec& exec);
 }  // namespace cuda
 
 // Names of the algorithms, see conv3d_method.h.

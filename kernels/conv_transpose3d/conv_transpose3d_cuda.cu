@@ -45,12 +45,12 @@ void conv_transpose3d_forward(View<bfloat16> y, const OutputStatistics* statisti
 
 void conv_transpose3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
                                      const ConvTranspose3dParams& params, const Exec& exec) {
-  cuda::conv3d_forward(dx, nullptr, dy, weight, nullptr, convolution(params), exec);
+  cuda::conv3d_forward(dx, nullptr, dy, nullptr, weight, nullptr, convolution(params), exec);
 }
 
 void conv_transpose3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
                                       const ConvTranspose3dParams& params, const Exec& exec) {
-  cuda::conv3d_backward_weight(dweight, x, dy, convolution(params), exec);
+  cuda::conv3d_backward_weight(dweight, x, dy, nullptr, convolution(params), exec);
 }
 
 }  // namespace vg::kernels::cuda

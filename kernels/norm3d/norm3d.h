@@ -75,4 +75,14 @@ void norm3d_update_running(float* running_mean, float* running_variance, const f
                            const float* variance, int64_t channels, int64_t count, float momentum,
                            const Exec& exec);
 
+/// A norm with its activation that a convolution applies to its input: the arguments of norm3d_apply.
+struct InputNorm {
+  const float* mean = nullptr;
+  const float* variance = nullptr;
+  const float* gamma = nullptr;
+  const float* beta = nullptr;
+  const float* slope = nullptr;
+  Norm3dParams params = {};
+};
+
 }  // namespace vg::kernels
