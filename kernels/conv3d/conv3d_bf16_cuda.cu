@@ -42,13 +42,14 @@ View<const bfloat16> normalised(const InputNorm& norm, const View<const bfloat16
 void conv3d_forward(View<bfloat16> y, const OutputStatistics* statistics, View<const bfloat16> x,
                     const InputNorm* norm, const float* weight, const float* bias, const Conv3dParams& params,
                     const Exec& exec) {
+  // Without voxels nothing is launched; the pass of its own says what their statistics are.
+  if (y.elements() == 0) return compute_statistics(statistics, y, exec);
   WorkspaceScope scope(*exec.workspace);
   if (norm != nullptr) x = normalised(*norm, x, scope, exec);
   const CudaLimits limits = cuda_limits();
   switch (choose_conv3d_algorithm(params, y, x, limits)) {
     case Conv3dAlgorithm::halo_tile:
-      conv3d_forward_halo_tile(y, x, weight, bias, params, limits.multiprocessors, exec);
-      break;
+      return conv3d_forward_halo_tile(y, x, weight, bias, params, limits.multiprocessors, exec, statistics);
     case Conv3dAlgorithm::gemm:
       conv3d_forward_gemm(y, x, weight, bias, params, exec);
       break;
@@ -56,8 +57,7 @@ void conv3d_forward(View<bfloat16> y, const OutputStatistics* statistics, View<c
       conv3d_forward_gemm_warpgroup(y, x, weight, bias, params, exec);
       break;
     case Conv3dAlgorithm::strided:
-      conv3d_forward_strided(y, x, weight, bias, limits.multiprocessors, exec);
-      break;
+      return conv3d_forward_strided(y, x, weight, bias, limits.multiprocessors, exec, statistics);
     case Conv3dAlgorithm::first_layer:
       conv3d_forward_first_layer(y, x, weight, bias, limits.multiprocessors, exec);
       break;

@@ -31,10 +31,11 @@ void conv3d_backward_weight_direct(float* dweight, View<const T> dy, View<const 
 void accumulate_pieces(float* out, const float* partials, int64_t count, int64_t pieces, const Exec& exec);
 
 /// conv3d_forward on tensor cores where halo_tile_applies() (conv3d_algorithm.h). The work is cut for a GPU
-/// of so many multiprocessors (halo_grid()), on which the results do not depend.
+/// of so many multiprocessors (halo_grid()), on which the results do not depend; the order in which the
+/// statistics of y (if not null; of the sums before they are rounded) are added does.
 void conv3d_forward_halo_tile(View<bfloat16> y, View<const bfloat16> x, const float* weight,
                               const float* bias, const Conv3dParams& params, int multiprocessors,
-                              const Exec& exec);
+                              const Exec& exec, const OutputStatistics* statistics = nullptr);
 
 /// conv3d_backward_input on tensor cores where halo_tile_applies().
 void conv3d_backward_input_halo_tile(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
@@ -84,11 +85,13 @@ void conv3d_backward_weight_pointwise(float* dweight, View<const bfloat16> dy, V
 
 /// conv3d_forward, _backward_input and _backward_weight on tensor cores with kernel 3, stride 2 and padding
 /// 1, where strided_applies(), strided_transposed_applies() and strided_wgrad_applies(). The second adds a
-/// bias (or null), for the transposed convolution.
+/// bias (or null), for the transposed convolution. Statistics as with halo tiles.
 void conv3d_forward_strided(View<bfloat16> y, View<const bfloat16> x, const float* weight, const float* bias,
-                            int multiprocessors, const Exec& exec);
+                            int multiprocessors, const Exec& exec,
+                            const OutputStatistics* statistics = nullptr);
 void conv3d_backward_input_strided(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
-                                   const float* bias, int multiprocessors, const Exec& exec);
+                                   const float* bias, int multiprocessors, const Exec& exec,
+                                   const OutputStatistics* statistics = nullptr);
 void conv3d_backward_weight_strided(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
                                     int multiprocessors, const Exec& exec);
 

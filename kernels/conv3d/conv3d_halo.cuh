@@ -1,10 +1,13 @@
-// What the tensor-core kernels with a halo tile share: which part of a problem a block computes, and copies
-// of planes to shared memory.
+// What the tensor-core kernels with a halo tile share: which part of a problem a block computes, copies of
+// planes to shared memory, and how a warp's sums start and leave.
 #pragma once
 
 #include "kernels/common/launch.cuh"
 #include "kernels/common/ptx/copy_async.cuh"
+#include "kernels/common/ptx/matrix.cuh"
+#include "kernels/common/ptx/vector_access.cuh"
 #include "kernels/conv3d/conv3d_halo_tile.h"
+#include "kernels/conv3d/conv3d_moments.cuh"
 
 namespace vg::kernels::cuda {
 
@@ -27,6 +30,13 @@ __device__ inline HaloPosition halo_position(const HaloGrid& grid, int height, i
   const int64_t d = rest % grid.segments * grid.march;
   return {group, rest / grid.segments, w,
           h,     static_cast<int>(d),  static_cast<int>(min(grid.march, depth - d))};
+}
+
+/// This block's piece of the moments, see store_moments(), from its first channel on. From blockIdx alone, so
+/// that nothing waits for it in registers.
+__device__ inline float* halo_moments(float* moments, const HaloGrid& grid, int64_t channels,
+                                      int block_channels) {
+  return moments + (blockIdx.x / grid.groups * channels + blockIdx.x % grid.groups * block_channels) * 2;
 }
 
 /// Copies Rows rows of Columns voxels of Channels channels of one plane after another to shared memory, in
@@ -97,6 +107,59 @@ class PlaneCopy {
   const bfloat16* source_[copies_a_row];
   uint32_t target_[copies_a_row];
 };
+
+/// The sums of a warp's 2 * Rows x 8 voxels of 8 * Fragments channels. Start them at the bias of the lane's 2
+/// * Fragments channels, or at zero.
+template <int Rows, int Fragments>
+__device__ __forceinline__ void start_sums(float (&sums)[Rows][Fragments][4], const float* bias) {
+#pragma unroll
+  for (int j = 0; j < Fragments; ++j) {
+    const float even = bias != nullptr ? bias[2 * j] : 0.0f, odd = bias != nullptr ? bias[2 * j + 1] : 0.0f;
+#pragma unroll
+    for (int row = 0; row < Rows; ++row) {
+      sums[row][j][0] = sums[row][j][2] = even;
+      sums[row][j][1] = sums[row][j][3] = odd;
+    }
+  }
+}
+
+/// Stores 4 or 8 neighbouring channels of a voxel, rounded.
+template <int Fragments>
+__device__ __forceinline__ void store_voxel(bfloat16* to, const float (&sums)[Fragments][4], int half) {
+  uint32_t packed[Fragments];
+#pragma unroll
+  for (int j = 0; j < Fragments; ++j)
+    packed[j] = ptx::pack_bfloat16(sums[j][2 * half], sums[j][2 * half + 1]);
+  if constexpr (Fragments == 2) {
+    ptx::store_global_8(to, packed[0], packed[1]);
+  } else {
+    static_assert(Fragments == 4);
+    ptx::store_global_16(to, packed[0], packed[1], packed[2], packed[3]);
+  }
+}
+
+/// Stores the lane's channels of the voxels (h + row, w) and, from the fragments' lower halves, (h + Rows +
+/// row, w) that lie inside. Four lanes store a voxel's channels: whole sectors of 32 bytes. With `Moments`,
+/// adds the moments of what it stores to `totals`, see add_lanes().
+template <bool Moments, int Rows, int Fragments>
+__device__ __forceinline__ void store_tile(float (&totals)[Fragments / 2], const View<bfloat16>& out,
+                                           const float (&sums)[Rows][Fragments][4], int64_t n, int d, int h,
+                                           int w, int64_t channel) {
+  LaneMoments<2 * Fragments> moments;
+  if (w < out.w) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+#pragma unroll
+      for (int row = 0; row < Rows; ++row) {
+        const int of_row = h + half * Rows + row;
+        if (of_row >= out.h) continue;
+        store_voxel(out.at(n, d, of_row, w) + channel, sums[row], half);
+        if constexpr (Moments) moments.add_voxel(sums[row], half);
+      }
+    }
+  }
+  if constexpr (Moments) add_lanes(totals, moments);
+}
 
 /// Starts the copy of Bytes of packed weights.
 template <int Threads, int Bytes>

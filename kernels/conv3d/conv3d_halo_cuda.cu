@@ -6,8 +6,6 @@
 // same kernel with flipped and transposed weights.
 #include <utility>
 
-#include "kernels/common/ptx/matrix.cuh"
-#include "kernels/common/ptx/vector_access.cuh"
 #include "kernels/conv3d/conv3d_cuda.h"
 #include "kernels/conv3d/conv3d_halo.cuh"
 
@@ -111,52 +109,11 @@ __device__ __forceinline__ void multiply_piece(float (&sums)[T::rows][T::fragmen
   }
 }
 
-// The sums start at the bias of the lane's channels, or at zero.
-template <class T>
-__device__ __forceinline__ void start_sums(float (&sums)[T::rows][T::fragments][4], const float* bias) {
-#pragma unroll
-  for (int j = 0; j < T::fragments; ++j) {
-    const float even = bias != nullptr ? bias[2 * j] : 0.0f, odd = bias != nullptr ? bias[2 * j + 1] : 0.0f;
-#pragma unroll
-    for (int row = 0; row < T::rows; ++row) {
-      sums[row][j][0] = sums[row][j][2] = even;
-      sums[row][j][1] = sums[row][j][3] = odd;
-    }
-  }
-}
-
-// Stores the lane's channels of the voxels (h + row, w) and, from the fragments' lower halves, (h + T::rows +
-// row, w) that lie inside. Four lanes store a voxel's channels: whole sectors of 32 bytes.
-template <class T>
-__device__ __forceinline__ void store_sums(const View<bfloat16>& out,
-                                           const float (&sums)[T::rows][T::fragments][4], int64_t n, int d,
-                                           int h, int w, int64_t channel) {
-  if (w >= out.w) return;
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-#pragma unroll
-    for (int row = 0; row < T::rows; ++row) {
-      const int of_row = h + half * T::rows + row;
-      if (of_row >= out.h) continue;
-      bfloat16* const to = out.at(n, d, of_row, w) + channel;
-      uint32_t packed[T::fragments];
-#pragma unroll
-      for (int j = 0; j < T::fragments; ++j)
-        packed[j] = ptx::pack_bfloat16(sums[row][j][2 * half], sums[row][j][2 * half + 1]);
-      if constexpr (T::fragments == 2) {
-        ptx::store_global_8(to, packed[0], packed[1]);
-      } else {
-        static_assert(T::fragments == 4);
-        ptx::store_global_16(to, packed[0], packed[1], packed[2], packed[3]);
-      }
-    }
-  }
-}
-
-template <class T>
+// With `Moments`, `moments` receives a piece from each block.
+template <class T, bool Moments>
 __global__ void __launch_bounds__(T::warps * 32, 2)
-    halo_kernel(View<bfloat16> out, View<const bfloat16> in, const uint32_t* packed, const float* bias,
-                HaloGrid grid) {
+    halo_kernel(View<bfloat16> out, float* moments, View<const bfloat16> in, const uint32_t* packed,
+                const float* bias, HaloGrid grid) {
   extern __shared__ __align__(128) unsigned char shared_memory[];
   const uint32_t planes = ptx::shared_address(shared_memory), weights = planes + T::ring * T::plane_bytes;
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, g = lane / 4, q = lane % 4;
@@ -188,11 +145,12 @@ __global__ void __launch_bounds__(T::warps * 32, 2)
                                               warp_w + lane % 8 + kw, 2 * step + lane / 16);
   }
   const uint32_t lane_weights = weights + lane * 16;
+  float totals[T::fragments / 2] = {};
   uint32_t buffer = 0;  // where in the ring the piece's weights lie
 #pragma unroll 1
   for (int i = 0; i < at.march; ++i) {
     float sums[T::rows][T::fragments][4];
-    start_sums<T>(sums, bias == nullptr ? nullptr : bias + channel);
+    start_sums(sums, bias == nullptr ? nullptr : bias + channel);
 #pragma unroll 1
     for (int kd = 0; kd < 3; ++kd) {
       const uint32_t plane = (i + kd) % T::ring * T::plane_bytes;
@@ -221,36 +179,57 @@ __global__ void __launch_bounds__(T::warps * 32, 2)
         if (!T::weights_stay) buffer ^= T::piece_bytes;
       }
     }
-    store_sums<T>(out, sums, at.n, at.d + i, at.h + warp_h, at.w + warp_w + g, channel);
+    store_tile<Moments>(totals, out, sums, at.n, at.d + i, at.h + warp_h, at.w + warp_w + g, channel);
+  }
+  if constexpr (Moments) {
+    ptx::wait_copies<0>();
+    store_moments<T::warps, 1>(halo_moments(moments, grid, out.c, T::out_channels),
+                               reinterpret_cast<float*>(shared_memory), totals);
   }
 }
 
-template <class T>
-void launch(const View<bfloat16>& out, const View<const bfloat16>& in, const float* weight,
-            const WeightOrder& order, const float* bias, int multiprocessors, const Exec& exec) {
+struct Operands {
+  View<bfloat16> out;
+  const OutputStatistics* statistics;  // or null
+  View<const bfloat16> in;
+  const float* weight;
+  WeightOrder order;
+  const float* bias;  // or null
+};
+
+template <class T, bool Moments>
+void launch(const Operands& o, int multiprocessors, const Exec& exec) {
   WorkspaceScope scope(*exec.workspace);
-  const int64_t words = out.c / T::out_channels * T::packed_words;
+  const int64_t words = o.out.c / T::out_channels * T::packed_words;
   uint32_t* const packed = scope.allocate<uint32_t>(static_cast<size_t>(words));
   pack_fragments_kernel<T>
-      <<<blocks_for(words), block_threads, 0, stream_of(exec)>>>(packed, weight, order, words);
+      <<<blocks_for(words), block_threads, 0, stream_of(exec)>>>(packed, o.weight, o.order, words);
   check_launch();
+  const auto kernel = halo_kernel<T, Moments>;
   constexpr int shared_bytes = T::shape.shared_bytes();
   // More than 48 KiB must be asked for; halo_tile_applies() has seen that the device has it.
-  check_cuda(cudaFuncSetAttribute(halo_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
-  const HaloGrid grid = halo_grid(T::height, T::width, out.c / T::out_channels, out, multiprocessors);
-  halo_kernel<T><<<blocks_for(grid.blocks(), 1), T::warps * 32, shared_bytes, stream_of(exec)>>>(
-      out, in, packed, bias, grid);
+  check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
+  const HaloGrid grid = halo_grid(T::height, T::width, o.out.c / T::out_channels, o.out, multiprocessors);
+  const int64_t pieces = grid.blocks() / grid.groups;
+  float* const moments = Moments ? allocate_moments(scope, pieces, o.out.c) : nullptr;
+  kernel<<<blocks_for(grid.blocks(), 1), T::warps * 32, shared_bytes, stream_of(exec)>>>(
+      o.out, moments, o.in, packed, o.bias, grid);
   check_launch();
+  if (Moments) finish_statistics(*o.statistics, moments, pieces, o.out, exec);
 }
 
-void convolve(const View<bfloat16>& out, const View<const bfloat16>& in, const float* weight,
-              const WeightOrder& order, const float* bias, int multiprocessors, const Exec& exec) {
-  const int index = halo_tile_index(in.c, out.c);
-  require(index >= 0, "conv3d on tensor cores: no tile for ", in.c, " to ", out.c, " channels");
-  if (out.elements() == 0) return;
+template <class T>
+void launch_either(const Operands& o, int multiprocessors, const Exec& exec) {
+  if (o.statistics != nullptr) return launch<T, true>(o, multiprocessors, exec);
+  launch<T, false>(o, multiprocessors, exec);
+}
+
+void convolve(const Operands& o, int multiprocessors, const Exec& exec) {
+  const int index = halo_tile_index(o.in.c, o.out.c);
+  require(index >= 0, "conv3d on tensor cores: no tile for ", o.in.c, " to ", o.out.c, " channels");
+  if (o.out.elements() == 0) return;
   [&]<int... Index>(std::integer_sequence<int, Index...>) {
-    ((Index == index ? launch<Tile<Index>>(out, in, weight, order, bias, multiprocessors, exec) : void()),
-     ...);
+    ((Index == index ? launch_either<Tile<Index>>(o, multiprocessors, exec) : void()), ...);
   }
   (std::make_integer_sequence<int, halo_tile_count>());
 }
@@ -259,13 +238,13 @@ void convolve(const View<bfloat16>& out, const View<const bfloat16>& in, const f
 
 void conv3d_forward_halo_tile(View<bfloat16> y, View<const bfloat16> x, const float* weight,
                               const float* bias, const Conv3dParams& params, int multiprocessors,
-                              const Exec& exec) {
-  convolve(y, x, weight, {params.in_channels * 27, 27, false}, bias, multiprocessors, exec);
+                              const Exec& exec, const OutputStatistics* statistics) {
+  convolve({y, statistics, x, weight, {params.in_channels * 27, 27, false}, bias}, multiprocessors, exec);
 }
 
 void conv3d_backward_input_halo_tile(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
                                      const Conv3dParams& params, int multiprocessors, const Exec& exec) {
-  convolve(dx, dy, weight, {27, params.in_channels * 27, true}, nullptr, multiprocessors, exec);
+  convolve({dx, nullptr, dy, weight, {27, params.in_channels * 27, true}, nullptr}, multiprocessors, exec);
 }
 
 }  // namespace vg::kernels::cuda

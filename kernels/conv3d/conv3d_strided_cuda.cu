@@ -5,7 +5,6 @@
 // are used once and even ones twice.
 #include <utility>
 
-#include "kernels/common/ptx/vector_access.cuh"
 #include "kernels/conv3d/conv3d_cuda.h"
 #include "kernels/conv3d/conv3d_strided.cuh"
 
@@ -54,47 +53,6 @@ __device__ __forceinline__ void multiply_plane(Sums<T>& sums, const uint32_t (&i
 #pragma unroll
         for (int j = 0; j < T::fragments; ++j)
           ptx::mma_m16n8k16(sums[(row - kh) / 2][j], a, b[kh][j / 2][j % 2 * 2], b[kh][j / 2][j % 2 * 2 + 1]);
-      }
-    }
-  }
-}
-
-// The sums start at the bias of the lane's channels, or at zero.
-template <class T>
-__device__ __forceinline__ void start_sums(Sums<T>& sums, const float* bias) {
-#pragma unroll
-  for (int j = 0; j < T::fragments; ++j) {
-    const float even = bias != nullptr ? bias[2 * j] : 0.0f, odd = bias != nullptr ? bias[2 * j + 1] : 0.0f;
-#pragma unroll
-    for (int row = 0; row < T::rows; ++row) {
-      sums[row][j][0] = sums[row][j][2] = even;
-      sums[row][j][1] = sums[row][j][3] = odd;
-    }
-  }
-}
-
-// Stores the lane's channels of the voxels (h + row, w) and, from the fragments' lower halves, (h + T::rows +
-// row, w) that lie inside. Four lanes store a voxel's channels: whole sectors of 32 bytes.
-template <class T>
-__device__ __forceinline__ void store_tile(const View<bfloat16>& out, const Sums<T>& sums, int64_t n, int d,
-                                           int h, int w, int64_t channel) {
-  if (w >= out.w) return;
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-#pragma unroll
-    for (int row = 0; row < T::rows; ++row) {
-      const int of_row = h + half * T::rows + row;
-      if (of_row >= out.h) continue;
-      bfloat16* const to = out.at(n, d, of_row, w) + channel;
-      uint32_t packed[T::fragments];
-#pragma unroll
-      for (int j = 0; j < T::fragments; ++j)
-        packed[j] = ptx::pack_bfloat16(sums[row][j][2 * half], sums[row][j][2 * half + 1]);
-      if constexpr (T::fragments == 2) {
-        ptx::store_global_8(to, packed[0], packed[1]);
-      } else {
-        static_assert(T::fragments == 4);
-        ptx::store_global_16(to, packed[0], packed[1], packed[2], packed[3]);
       }
     }
   }
@@ -186,10 +144,11 @@ class Pipeline {
   int place_ = 0, plane_ = 0, weight_ = 0;
 };
 
-template <class T>
+// With `Moments`, `moments` receives a piece from each block.
+template <class T, bool Moments>
 __global__ void __launch_bounds__(T::threads, 2)
-    strided_kernel(View<bfloat16> out, View<const bfloat16> in, const uint32_t* packed, const float* bias,
-                   HaloGrid grid) {
+    strided_kernel(View<bfloat16> out, float* moments, View<const bfloat16> in, const uint32_t* packed,
+                   const float* bias, HaloGrid grid) {
   extern __shared__ __align__(128) unsigned char shared_memory[];
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, g = lane / 4, q = lane % 4;
   const int warp_h = thread / 32 / T::warps_c * 2 * T::rows, warp_c = thread / 32 % T::warps_c;
@@ -207,10 +166,11 @@ __global__ void __launch_bounds__(T::threads, 2)
         halo_offset(StridedTile::channels, StridedTile::fine_columns, 2 * (warp_h + lane / 8 % 2 * T::rows),
                     StridedTile::entry(2 * (lane % 8) + kw), lane / 16);
   const uint32_t weights = (warp_c * (T::fragments / 2) * 32 + lane) * 16;
+  float totals[T::fragments / 2] = {};
 #pragma unroll 1
   for (int i = 0; i < at.march; ++i) {
     Sums<T> sums;
-    start_sums<T>(sums, bias == nullptr ? nullptr : bias + channel);
+    start_sums(sums, bias == nullptr ? nullptr : bias + channel);
 #pragma unroll 1
     for (int step = 0; step < pipeline.steps(); ++step) {
 #pragma unroll 1
@@ -219,24 +179,45 @@ __global__ void __launch_bounds__(T::threads, 2)
         multiply_plane<T>(sums, inputs, pipeline.plane(), pipeline.weights() + weights);
       }
     }
-    store_tile<T>(out, sums, at.n, at.d + i, at.h + warp_h, at.w + g, channel);
+    store_tile<Moments>(totals, out, sums, at.n, at.d + i, at.h + warp_h, at.w + g, channel);
+  }
+  if constexpr (Moments) {
+    ptx::wait_copies<0>();
+    store_moments<T::threads / 32, T::warps_c>(halo_moments(moments, grid, out.c, T::out_channels),
+                                               reinterpret_cast<float*>(shared_memory), totals);
   }
 }
 
-template <class T>
-void launch(const View<bfloat16>& out, const View<const bfloat16>& in, const StridedWeights& weights,
-            const float* bias, int multiprocessors, const Exec& exec) {
+struct Operands {
+  View<bfloat16> out;
+  const OutputStatistics* statistics;  // or null
+  View<const bfloat16> in;
+  StridedWeights weights;
+  const float* bias;  // or null
+};
+
+template <class T, bool Moments>
+void launch(const Operands& o, int multiprocessors, const Exec& exec) {
   WorkspaceScope scope(*exec.workspace);
   const uint32_t* const packed =
-      pack_strided_weights(weights, out.c, in.c, T::out_channels, T::fragments, scope, exec);
+      pack_strided_weights(o.weights, o.out.c, o.in.c, T::out_channels, T::fragments, scope, exec);
+  const auto kernel = strided_kernel<T, Moments>;
   constexpr int shared_bytes = T::shape.shared_bytes();
   // More than 48 KiB must be asked for; strided_applies() has seen that the device has it.
-  check_cuda(
-      cudaFuncSetAttribute(strided_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
-  const HaloGrid grid = halo_grid(T::height, T::width, out.c / T::out_channels, out, multiprocessors);
-  strided_kernel<T><<<blocks_for(grid.blocks(), 1), T::threads, shared_bytes, stream_of(exec)>>>(
-      out, in, packed, bias, grid);
+  check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
+  const HaloGrid grid = halo_grid(T::height, T::width, o.out.c / T::out_channels, o.out, multiprocessors);
+  const int64_t pieces = grid.blocks() / grid.groups;
+  float* const moments = Moments ? allocate_moments(scope, pieces, o.out.c) : nullptr;
+  kernel<<<blocks_for(grid.blocks(), 1), T::threads, shared_bytes, stream_of(exec)>>>(o.out, moments, o.in,
+                                                                                      packed, o.bias, grid);
   check_launch();
+  if (Moments) finish_statistics(*o.statistics, moments, pieces, o.out, exec);
+}
+
+template <class T>
+void launch_either(const Operands& o, int multiprocessors, const Exec& exec) {
+  if (o.statistics != nullptr) return launch<T, true>(o, multiprocessors, exec);
+  launch<T, false>(o, multiprocessors, exec);
 }
 
 __global__ void pack_strided_weights_kernel(uint32_t* packed, StridedWeights weights,
@@ -273,13 +254,13 @@ uint32_t* pack_strided_weights(const StridedWeights& weights, int64_t out_channe
 }
 
 void conv3d_forward_strided(View<bfloat16> y, View<const bfloat16> x, const float* weight, const float* bias,
-                            int multiprocessors, const Exec& exec) {
+                            int multiprocessors, const Exec& exec, const OutputStatistics* statistics) {
   const int index = strided_forward_tile_index(x.c, y.c);
   require(index >= 0, "conv3d on tensor cores: no tile for ", x.c, " to ", y.c, " channels");
   if (y.elements() == 0) return;
-  const StridedWeights weights{weight, x.c * 27, 27};
+  const Operands operands{y, statistics, x, {weight, x.c * 27, 27}, bias};
   [&]<int... Index>(std::integer_sequence<int, Index...>) {
-    ((Index == index ? launch<Tile<Index>>(y, x, weights, bias, multiprocessors, exec) : void()), ...);
+    ((Index == index ? launch_either<Tile<Index>>(operands, multiprocessors, exec) : void()), ...);
   }
   (std::make_integer_sequence<int, strided_forward_tile_count>());
 }

@@ -4,7 +4,6 @@
 // m and 2 m + 1 come from m and m + 1. All eight parities of fine voxels are computed in one pass: the
 // fragments of the eight coarse neighbours m + {0, 1}^3 feed 27 products, one a tap. Two rows of fragments
 // share each load of weights.
-#include "kernels/common/ptx/vector_access.cuh"
 #include "kernels/conv3d/conv3d_cuda.h"
 #include "kernels/conv3d/conv3d_strided.cuh"
 
@@ -65,9 +64,12 @@ __device__ __forceinline__ void start_sums(Sums& sums, const float* bias) {
 
 // Stores the lane's channels of the fine voxels of coarse voxels (d, h + row, w) and, from the fragments'
 // lower halves, (d, h + rows + row, w) that lie inside. Four lanes store a voxel's channels: whole sectors.
-__device__ __forceinline__ void store_tile(const View<bfloat16>& out, const Sums& sums, int64_t n, int d,
-                                           int h, int w, int64_t channel) {
-  static_assert(fragments == 2);
+// With `Moments`, adds the moments of what it stores to `totals`, see add_lanes().
+template <bool Moments>
+__device__ __forceinline__ void store_fine(float (&totals)[fragments / 2], const View<bfloat16>& out,
+                                           const Sums& sums, int64_t n, int d, int h, int w,
+                                           int64_t channel) {
+  LaneMoments<2 * fragments> moments;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
 #pragma unroll
@@ -77,18 +79,19 @@ __device__ __forceinline__ void store_tile(const View<bfloat16>& out, const Sums
         const int fine_d = 2 * d + parity / 4, fine_h = 2 * (h + half * rows + row) + parity / 2 % 2,
                   fine_w = 2 * w + parity % 2;
         if (fine_d >= out.d || fine_h >= out.h || fine_w >= out.w) continue;
-        const auto& of = sums[row][parity];
-        ptx::store_global_8(out.at(n, fine_d, fine_h, fine_w) + channel,
-                            ptx::pack_bfloat16(of[0][2 * half], of[0][2 * half + 1]),
-                            ptx::pack_bfloat16(of[1][2 * half], of[1][2 * half + 1]));
+        store_voxel(out.at(n, fine_d, fine_h, fine_w) + channel, sums[row][parity], half);
+        if constexpr (Moments) moments.add_voxel(sums[row][parity], half);
       }
     }
   }
+  if constexpr (Moments) add_lanes(totals, moments);
 }
 
+// With `Moments`, `moments` receives a piece from each block.
+template <bool Moments>
 __global__ void __launch_bounds__(threads, 2)
-    strided_transposed_kernel(View<bfloat16> out, View<const bfloat16> in, const uint32_t* packed,
-                              const float* bias, HaloGrid grid) {
+    strided_transposed_kernel(View<bfloat16> out, float* moments, View<const bfloat16> in,
+                              const uint32_t* packed, const float* bias, HaloGrid grid) {
   extern __shared__ __align__(128) unsigned char shared_memory[];
   const uint32_t planes = ptx::shared_address(shared_memory),
                  weights = planes + Tile::stages * 2 * plane_bytes;
@@ -117,6 +120,7 @@ __global__ void __launch_bounds__(threads, 2)
   for (int column = 0; column < 2; ++column)
     inputs[column] = halo_offset(channels, Tile::coarse_columns, warp_h + lane / 8 % 2 * rows,
                                  lane % 8 + column, lane / 16);
+  float totals[fragments / 2] = {};
   int place = 0;
 #pragma unroll 1
   for (int i = 0; i < at.march; ++i) {
@@ -131,25 +135,41 @@ __global__ void __launch_bounds__(threads, 2)
       multiply_planes(sums, inputs, planes + place * 2 * plane_bytes,
                       weights + weight_place(place, step) * Tile::weight_bytes + lane * 16);
     }
-    store_tile(out, sums, at.n, at.d + i, at.h + warp_h, at.w + lane / 4, channel);
+    store_fine<Moments>(totals, out, sums, at.n, at.d + i, at.h + warp_h, at.w + lane / 4, channel);
   }
+  if constexpr (Moments) {
+    ptx::wait_copies<0>();
+    store_moments<threads / 32, 1>(halo_moments(moments, grid, out.c, Tile::out_channels),
+                                   reinterpret_cast<float*>(shared_memory), totals);
+  }
+}
+
+template <bool Moments>
+void launch(const View<bfloat16>& out, const OutputStatistics* statistics, const View<const bfloat16>& in,
+            const float* weight, const float* bias, int multiprocessors, const Exec& exec) {
+  WorkspaceScope scope(*exec.workspace);
+  const uint32_t* const packed =
+      pack_strided_weights({weight, 27, out.c * 27}, out.c, in.c, Tile::out_channels, fragments, scope, exec);
+  const auto kernel = strided_transposed_kernel<Moments>;
+  // More than 48 KiB must be asked for; strided_transposed_applies() has seen that the device has it.
+  check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::shared_bytes));
+  const HaloGrid grid = halo_grid(Tile::height, Tile::width, out.c / Tile::out_channels, in, multiprocessors);
+  const int64_t pieces = grid.blocks() / grid.groups;
+  float* const moments = Moments ? allocate_moments(scope, pieces, out.c) : nullptr;
+  kernel<<<blocks_for(grid.blocks(), 1), threads, Tile::shared_bytes, stream_of(exec)>>>(out, moments, in,
+                                                                                         packed, bias, grid);
+  check_launch();
+  if (Moments) finish_statistics(*statistics, moments, pieces, out, exec);
 }
 
 }  // namespace
 
 void conv3d_backward_input_strided(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
-                                   const float* bias, int multiprocessors, const Exec& exec) {
+                                   const float* bias, int multiprocessors, const Exec& exec,
+                                   const OutputStatistics* statistics) {
   if (dx.elements() == 0) return;
-  WorkspaceScope scope(*exec.workspace);
-  const uint32_t* const packed =
-      pack_strided_weights({weight, 27, dx.c * 27}, dx.c, dy.c, Tile::out_channels, fragments, scope, exec);
-  // More than 48 KiB must be asked for; strided_transposed_applies() has seen that the device has it.
-  check_cuda(cudaFuncSetAttribute(strided_transposed_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  Tile::shared_bytes));
-  const HaloGrid grid = halo_grid(Tile::height, Tile::width, dx.c / Tile::out_channels, dy, multiprocessors);
-  strided_transposed_kernel<<<blocks_for(grid.blocks(), 1), threads, Tile::shared_bytes, stream_of(exec)>>>(
-      dx, dy, packed, bias, grid);
-  check_launch();
+  if (statistics != nullptr) return launch<true>(dx, statistics, dy, weight, bias, multiprocessors, exec);
+  launch<false>(dx, nullptr, dy, weight, bias, multiprocessors, exec);
 }
 
 }  // namespace vg::kernels::cuda
