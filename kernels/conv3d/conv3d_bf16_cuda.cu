@@ -51,11 +51,9 @@ void conv3d_forward(View<bfloat16> y, const OutputStatistics* statistics, View<c
     case Conv3dAlgorithm::halo_tile:
       return conv3d_forward_halo_tile(y, x, weight, bias, params, limits.multiprocessors, exec, statistics);
     case Conv3dAlgorithm::gemm:
-      conv3d_forward_gemm(y, x, weight, bias, params, exec);
-      break;
+      return conv3d_forward_gemm(y, x, weight, bias, params, exec, 0, statistics);
     case Conv3dAlgorithm::gemm_warpgroup:
-      conv3d_forward_gemm_warpgroup(y, x, weight, bias, params, exec);
-      break;
+      return conv3d_forward_gemm_warpgroup(y, x, weight, bias, params, exec, 0, statistics);
     case Conv3dAlgorithm::strided:
       return conv3d_forward_strided(y, x, weight, bias, limits.multiprocessors, exec, statistics);
     case Conv3dAlgorithm::first_layer:

@@ -47,9 +47,12 @@ void conv3d_backward_weight_halo_tile(float* dweight, View<const bfloat16> dy, V
                                       int multiprocessors, const Exec& exec);
 
 /// conv3d_forward as a matrix product on tensor cores where gemm_applies(). The sum over taps and channels is
-/// cut into `pieces`, by default as many as fill a GPU; their number fixes the order of sums.
+/// cut into `pieces`, by default as many as fill a GPU; their number fixes the order of sums. The statistics
+/// of y (if not null) are those of the sums before they are rounded; with one piece, several samples and
+/// statistics of each they are y's, in a pass of their own.
 void conv3d_forward_gemm(View<bfloat16> y, View<const bfloat16> x, const float* weight, const float* bias,
-                         const Conv3dParams& params, const Exec& exec, int64_t pieces = 0);
+                         const Conv3dParams& params, const Exec& exec, int64_t pieces = 0,
+                         const OutputStatistics* statistics = nullptr);
 
 /// conv3d_backward_input likewise.
 void conv3d_backward_input_gemm(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
@@ -59,7 +62,7 @@ void conv3d_backward_input_gemm(View<bfloat16> dx, View<const bfloat16> dy, cons
 /// std::invalid_argument on devices without them.
 void conv3d_forward_gemm_warpgroup(View<bfloat16> y, View<const bfloat16> x, const float* weight,
                                    const float* bias, const Conv3dParams& params, const Exec& exec,
-                                   int64_t pieces = 0);
+                                   int64_t pieces = 0, const OutputStatistics* statistics = nullptr);
 void conv3d_backward_input_gemm_warpgroup(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
                                           const Conv3dParams& params, const Exec& exec, int64_t pieces = 0);
 

@@ -7,6 +7,7 @@
 #include "kernels/common/ptx/copy_async.cuh"
 #include "kernels/conv3d/conv3d_cuda.h"
 #include "kernels/conv3d/conv3d_gemm_tile.h"
+#include "kernels/conv3d/conv3d_moments.cuh"
 
 namespace vg::kernels::cuda {
 
@@ -47,6 +48,7 @@ struct GemmProduct {
   const uint32_t* packed;
   const float* bias;  ///< or null
   float* partials;    ///< [piece][voxel][channel] if there is more than one piece
+  float* moments;     ///< see store_moments(), or null
   int64_t pieces;
   int chunks;         ///< of 32 input channels
   int column_blocks;  ///< of the tile's columns
@@ -189,13 +191,18 @@ __device__ __forceinline__ void gemm_copy_weights(uint32_t tile, const uint32_t*
   }
 }
 
-// --- Stores
-// --------------------------------------------------------------------------------------------------
+// --- Stores ------------------------------------------------------------------------------------------------
 
-/// Stores 8 neighbouring output channels of a voxel: the one way by which results leave.
-__device__ __forceinline__ void gemm_store_channels(bfloat16* out, Lanes<8> sums, const float* bias) {
+/// Stores 8 neighbouring output channels of a voxel: the one way by which results leave. With `Moments`, adds
+/// theirs.
+template <bool Moments>
+__device__ __forceinline__ void gemm_store_channels(LaneMoments<8>& moments, bfloat16* out, Lanes<8> sums,
+                                                    const float* bias) {
 #pragma unroll
-  for (int i = 0; i < 8; ++i) sums[i] += bias != nullptr ? bias[i] : 0.0f;
+  for (int i = 0; i < 8; ++i) {
+    sums[i] += bias != nullptr ? bias[i] : 0.0f;
+    if constexpr (Moments) moments.add(i, sums[i]);
+  }
   sums.store(out);
 }
 
@@ -209,28 +216,29 @@ __device__ __forceinline__ int64_t gemm_partial_offset(int64_t channel) {
 }
 
 /// Stores the warp's sums, from position `first` and output channel `first_channel` on: as results, or as
-/// partial sums of this piece.
-template <class T>
-__device__ __forceinline__ void gemm_store_sums(const GemmProduct& p, int64_t piece, int first,
-                                                int64_t first_channel, const typename T::Sums& sums) {
+/// partial sums of this piece. With `Moments`, of results, the block's moments too.
+template <class T, bool Moments>
+__device__ __forceinline__ void gemm_store_sums(const GemmProduct& p, int64_t piece, int position_block,
+                                                int first, int64_t first_channel, float* shared,
+                                                const typename T::Sums& sums) {
   const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, q = lane % 4,
             width = static_cast<int>(p.out.w), pitch = width + T::kernel_size / 2,
             rows = static_cast<int>(p.out.rows());
 #pragma unroll
-  for (int i = 0; i < 2 * T::fragment_rows; ++i) {
-    const int position = first + i / 2 * T::fragment_pitch + i % 2 * 8 + g, w = position % pitch,
-              row = position / pitch;
-    if (row >= rows || w >= width) continue;
+  for (int part = 0; part < T::columns / 32; ++part) {
+    const int64_t part_channel = first_channel + part * 32, channel = part_channel + q * 8;
+    LaneMoments<8> moments;
 #pragma unroll
-    for (int part = 0; part < T::columns / 32; ++part) {
-      const int64_t channel = first_channel + part * 32 + q * 8;
-      if (channel >= p.out.c) continue;
+    for (int i = 0; i < 2 * T::fragment_rows; ++i) {
+      const int position = first + i / 2 * T::fragment_pitch + i % 2 * 8 + g, w = position % pitch,
+                row = position / pitch;
+      if (row >= rows || w >= width || channel >= p.out.c) continue;
       Lanes<8> values;
 #pragma unroll
       for (int c = 0; c < 8; ++c) values[c] = sums[i / 2][part * 4 + c / 2][i % 2 * 2 + c % 2];
-      if (p.pieces == 1) {
-        gemm_store_channels(p.out.row(row) + w * p.out.stride_w + channel, values,
-                            p.bias == nullptr ? nullptr : p.bias + channel);
+      if (Moments || p.pieces == 1) {
+        gemm_store_channels<Moments>(moments, p.out.row(row) + w * p.out.stride_w + channel, values,
+                                     p.bias == nullptr ? nullptr : p.bias + channel);
       } else {
         float* const to = p.partials + ((piece * rows + row) * width + w) * gemm_partial_channels(p.out.c) +
                           gemm_partial_offset(channel);
@@ -238,21 +246,26 @@ __device__ __forceinline__ void gemm_store_sums(const GemmProduct& p, int64_t pi
         Lanes<4>{{values[4], values[5], values[6], values[7]}}.store(to + 16);
       }
     }
+    if constexpr (Moments) {
+      float totals[2] = {};
+      add_lanes(totals, moments);
+      store_moments<T::threads / 32, 1>(p.moments + (position_block * p.out.c + part_channel) * 2, shared,
+                                        totals, p.out.c - part_channel);
+    }
   }
 }
 
-// --- Kernel
-// --------------------------------------------------------------------------------------------------
+// --- Kernel ------------------------------------------------------------------------------------------------
 
-template <class T>
+template <class T, bool Moments>
 __global__ void __launch_bounds__(T::threads, 2) gemm_kernel(GemmProduct p) {
   extern __shared__ __align__(128) unsigned char shared_memory[];
   const uint32_t inputs = ptx::shared_address(shared_memory),
                  weights = inputs + T::input_ring * T::input_bytes;
   // Blocks that share their input run at the same time and find it in the second-level cache.
   const int column_block = static_cast<int>(blockIdx.x) % p.column_blocks,
-            rest = static_cast<int>(blockIdx.x) / p.column_blocks,
-            first = rest % p.position_blocks * T::positions, piece = rest / p.position_blocks;
+            rest = static_cast<int>(blockIdx.x) / p.column_blocks, position_block = rest % p.position_blocks,
+            first = position_block * T::positions, piece = rest / p.position_blocks;
   const int all_groups = T::planes * p.chunks,
             group_begin = static_cast<int>(all_groups * int64_t{piece} / p.pieces);
   const unsigned groups =
@@ -294,15 +307,31 @@ __global__ void __launch_bounds__(T::threads, 2) gemm_kernel(GemmProduct p) {
   ptx::wait_copies<0>();
   T::Products::finish();
   const int warp = static_cast<int>(threadIdx.x) / 32;
-  gemm_store_sums<T>(p, piece, first + warp * T::warp_pitch, int64_t{column_block} * T::columns, sums);
+  gemm_store_sums<T, Moments>(p, piece, position_block, first + warp * T::warp_pitch,
+                              int64_t{column_block} * T::columns, reinterpret_cast<float*>(shared_memory),
+                              sums);
 }
 
-/// The second pass: adds the pieces, in order.
+/// The second pass: adds the pieces, in order. Leaves the moments of gemm_moments_pieces() pieces if they are
+/// wanted.
 void gemm_add_pieces(const GemmProduct& product, const Exec& exec);
+int64_t gemm_moments_pieces(const View<bfloat16>& out);
+
+/// A convolution and what it is to compute.
+struct GemmOperands {
+  View<bfloat16> out;
+  const OutputStatistics* statistics;  ///< or null
+  View<const bfloat16> in;
+  const float* weight;
+  GemmWeightOrder order;
+  const float* bias;  ///< or null
+  int64_t pieces;     ///< or 0: as many as fill a GPU
+};
 
 template <class T>
-void launch_gemm(const View<bfloat16>& out, const View<const bfloat16>& in, const float* weight,
-                 const GemmWeightOrder& order, const float* bias, const Exec& exec, int64_t pieces) {
+void launch_gemm(const GemmOperands& o, const Exec& exec) {
+  const View<bfloat16>& out = o.out;
+  const View<const bfloat16>& in = o.in;
   const auto divide_up = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
   const int64_t chunks = divide_up(in.c, GemmTile::channels), column_blocks = divide_up(out.c, T::columns),
                 position_blocks = divide_up(gemm_positions(out, T::kernel_size), T::positions),
@@ -311,19 +340,22 @@ void launch_gemm(const View<bfloat16>& out, const View<const bfloat16>& in, cons
   // train (A100 108, RTX 4090 128, H100 132), which hold two blocks. Storing and adding partial sums of a
   // tile, 64 KiB each way, takes the time of about five groups.
   constexpr int64_t resident = 256, start = 1, finish = 5;
-  if (pieces == 0) pieces = gemm_pieces(column_blocks * position_blocks, groups, resident, start, finish);
+  const int64_t pieces = o.pieces != 0
+                             ? o.pieces
+                             : gemm_pieces(column_blocks * position_blocks, groups, resident, start, finish);
 
   WorkspaceScope scope(*exec.workspace);
   uint32_t* const packed = scope.allocate<uint32_t>(
       static_cast<size_t>(column_blocks * groups * T::kernel_size * (T::weight_bytes / 4)));
   gemm_pack_kernel<T>
       <<<blocks_for(column_blocks * (T::columns / gemm_pack_outputs) * 2 * chunks, 1), block_threads, 0,
-         stream_of(exec)>>>(packed, weight, order, out.c, in.c, static_cast<int>(chunks));
+         stream_of(exec)>>>(packed, o.weight, o.order, out.c, in.c, static_cast<int>(chunks));
   check_launch();
   GemmProduct product{out,
                       in,
                       packed,
-                      bias,
+                      o.bias,
+                      nullptr,
                       nullptr,
                       pieces,
                       static_cast<int>(chunks),
@@ -331,13 +363,20 @@ void launch_gemm(const View<bfloat16>& out, const View<const bfloat16>& in, cons
                       static_cast<int>(position_blocks)};
   const int64_t partials = out.voxels() * gemm_partial_channels(out.c);
   if (pieces > 1) product.partials = scope.allocate<float>(static_cast<size_t>(pieces * partials));
+  // A block's positions may belong to two samples; the second pass keeps samples apart.
+  const bool moments = o.statistics != nullptr && (pieces > 1 || out.n == 1 || !o.statistics->per_instance);
+  const int64_t moments_pieces = pieces > 1 ? gemm_moments_pieces(out) : position_blocks;
+  if (moments) product.moments = allocate_moments(scope, moments_pieces, out.c);
+  const auto kernel = moments && pieces == 1 ? gemm_kernel<T, true> : gemm_kernel<T, false>;
   constexpr int shared_bytes = T::shape.shared_bytes();
   // More than 48 KiB must be asked for; the choice of the algorithm has seen that the device has it.
-  check_cuda(cudaFuncSetAttribute(gemm_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
-  gemm_kernel<T><<<blocks_for(pieces * column_blocks * position_blocks, 1), T::threads, shared_bytes,
-                   stream_of(exec)>>>(product);
+  check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
+  kernel<<<blocks_for(pieces * column_blocks * position_blocks, 1), T::threads, shared_bytes,
+           stream_of(exec)>>>(product);
   check_launch();
   if (pieces > 1) gemm_add_pieces(product, exec);
+  if (moments) return finish_statistics(*o.statistics, product.moments, moments_pieces, out, exec);
+  compute_statistics(o.statistics, out, exec);
 }
 
 }  // namespace vg::kernels::cuda

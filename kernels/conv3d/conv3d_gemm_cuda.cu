@@ -65,32 +65,49 @@ struct Tile : GemmBlock<KernelSize, Columns, false> {
   };
 };
 
-// A thread adds the pieces of 8 channels of a voxel, in order.
-__global__ void __launch_bounds__(block_threads, 4) add_pieces_kernel(GemmProduct p) {
-  const int64_t index = thread_index() * 8, channels = gemm_partial_channels(p.out.c),
-                voxel = index / channels, channel = index % channels, count = p.out.voxels() * channels;
-  if (index >= count || channel >= p.out.c) return;
-  const float* from = p.partials + voxel * channels + gemm_partial_offset(channel);
-  auto sums = Lanes<8>::all(0);
-  for (int64_t piece = 0; piece < p.pieces; ++piece, from += count) {
+constexpr int add_voxels = block_threads / 4;  // of a block of the second pass
+
+// A block adds the pieces of 32 channels of some voxels of a sample, a thread 8 channels of a voxel, in
+// order.
+template <bool Moments>
+__global__ void __launch_bounds__(block_threads, 4) add_pieces_kernel(GemmProduct p, int blocks_a_sample) {
+  const int thread = static_cast<int>(threadIdx.x),
+            parts = static_cast<int>(gemm_partial_channels(p.out.c)) / 32,
+            block = static_cast<int>(blockIdx.x) / parts,
+            first_channel = static_cast<int>(blockIdx.x) % parts * 32,
+            channel = first_channel + thread % 4 * 8, of_sample = static_cast<int>(p.out.voxels() / p.out.n),
+            voxel = block % blocks_a_sample * add_voxels + thread / 4;
+  LaneMoments<8> moments;
+  if (voxel < of_sample && channel < p.out.c) {
+    const int64_t channels = parts * 32, count = p.out.voxels() * channels,
+                  of_all = block / blocks_a_sample * of_sample + voxel;
+    const float* from = p.partials + of_all * channels + gemm_partial_offset(channel);
+    auto sums = Lanes<8>::all(0);
+    for (int64_t piece = 0; piece < p.pieces; ++piece, from += count) {
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const auto values = Lanes<4>::load_constant(from + half * 16);
+      for (int half = 0; half < 2; ++half) {
+        const auto values = Lanes<4>::load_constant(from + half * 16);
 #pragma unroll
-      for (int i = 0; i < 4; ++i) sums[half * 4 + i] += values[i];
+        for (int i = 0; i < 4; ++i) sums[half * 4 + i] += values[i];
+      }
     }
+    gemm_store_channels<Moments>(moments, cuda::voxel(p.out, of_all) + channel, sums,
+                                 p.bias == nullptr ? nullptr : p.bias + channel);
   }
-  gemm_store_channels(cuda::voxel(p.out, voxel) + channel, sums,
-                      p.bias == nullptr ? nullptr : p.bias + channel);
+  if constexpr (Moments) {
+    __shared__ float shared[block_threads * 2];
+    float totals[2] = {};
+    add_lanes(totals, moments);
+    store_moments<block_threads / 32, 1>(p.moments + (int64_t{block} * p.out.c + first_channel) * 2, shared,
+                                         totals, p.out.c - first_channel);
+  }
 }
 
-void convolve(const View<bfloat16>& out, const View<const bfloat16>& in, const float* weight,
-              const GemmWeightOrder& order, const float* bias, int kernel_size, const Exec& exec,
-              int64_t pieces) {
-  if (out.elements() == 0) return;
+void convolve(const GemmOperands& o, int kernel_size, const Exec& exec) {
+  if (o.out.elements() == 0) return;
   const auto with = [&]<int KernelSize>() {
-    if (out.c <= 32) return launch_gemm<Tile<KernelSize, 32>>(out, in, weight, order, bias, exec, pieces);
-    launch_gemm<Tile<KernelSize, 64>>(out, in, weight, order, bias, exec, pieces);
+    if (o.out.c <= 32) return launch_gemm<Tile<KernelSize, 32>>(o, exec);
+    launch_gemm<Tile<KernelSize, 64>>(o, exec);
   };
   if (kernel_size == 3) return with.template operator()<3>();
   with.template operator()<1>();
@@ -102,22 +119,29 @@ int64_t volume(const Conv3dParams& p) {
 
 }  // namespace
 
+int64_t gemm_moments_pieces(const View<bfloat16>& out) {
+  return out.n * blocks_for(out.voxels() / out.n, add_voxels);
+}
+
 void gemm_add_pieces(const GemmProduct& product, const Exec& exec) {
-  const int64_t partials = product.out.voxels() * gemm_partial_channels(product.out.c);
-  add_pieces_kernel<<<blocks_for(partials / 8), block_threads, 0, stream_of(exec)>>>(product);
+  const int64_t parts = gemm_partial_channels(product.out.c) / 32, pieces = gemm_moments_pieces(product.out);
+  const auto kernel = product.moments != nullptr ? add_pieces_kernel<true> : add_pieces_kernel<false>;
+  kernel<<<blocks_for(pieces * parts, 1), block_threads, 0, stream_of(exec)>>>(
+      product, static_cast<int>(pieces / product.out.n));
   check_launch();
 }
 
 void conv3d_forward_gemm(View<bfloat16> y, View<const bfloat16> x, const float* weight, const float* bias,
-                         const Conv3dParams& params, const Exec& exec, int64_t pieces) {
-  convolve(y, x, weight, {params.in_channels * volume(params), volume(params), false}, bias,
-           params.kernel_size, exec, pieces);
+                         const Conv3dParams& params, const Exec& exec, int64_t pieces,
+                         const OutputStatistics* statistics) {
+  const GemmWeightOrder order{params.in_channels * volume(params), volume(params), false};
+  convolve({y, statistics, x, weight, order, bias, pieces}, params.kernel_size, exec);
 }
 
 void conv3d_backward_input_gemm(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
                                 const Conv3dParams& params, const Exec& exec, int64_t pieces) {
-  convolve(dx, dy, weight, {volume(params), params.in_channels * volume(params), true}, nullptr,
-           params.kernel_size, exec, pieces);
+  const GemmWeightOrder order{volume(params), params.in_channels * volume(params), true};
+  convolve({dx, nullptr, dy, weight, order, nullptr, pieces}, params.kernel_size, exec);
 }
 
 }  // namespace vg::kernels::cuda

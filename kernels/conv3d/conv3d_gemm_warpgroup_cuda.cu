@@ -62,27 +62,26 @@ struct Tile : GemmBlock<3, Columns, true> {
   };
 };
 
-void convolve(const View<bfloat16>& out, const View<const bfloat16>& in, const float* weight,
-              const GemmWeightOrder& order, const float* bias, const Exec& exec, int64_t pieces) {
+void convolve(const GemmOperands& o, const Exec& exec) {
   require(cuda_limits().compute_capability == 90,
           "conv3d with warpgroup products: the device's compute capability is ",
           cuda_limits().compute_capability, ", expected 90");
-  if (out.elements() == 0) return;
-  if (out.c % 128 == 0) return launch_gemm<Tile<128>>(out, in, weight, order, bias, exec, pieces);
-  launch_gemm<Tile<64>>(out, in, weight, order, bias, exec, pieces);
+  if (o.out.elements() == 0) return;
+  if (o.out.c % 128 == 0) return launch_gemm<Tile<128>>(o, exec);
+  launch_gemm<Tile<64>>(o, exec);
 }
 
 }  // namespace
 
 void conv3d_forward_gemm_warpgroup(View<bfloat16> y, View<const bfloat16> x, const float* weight,
                                    const float* bias, const Conv3dParams& params, const Exec& exec,
-                                   int64_t pieces) {
-  convolve(y, x, weight, {params.in_channels * 27, 27, false}, bias, exec, pieces);
+                                   int64_t pieces, const OutputStatistics* statistics) {
+  convolve({y, statistics, x, weight, {params.in_channels * 27, 27, false}, bias, pieces}, exec);
 }
 
 void conv3d_backward_input_gemm_warpgroup(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
                                           const Conv3dParams& params, const Exec& exec, int64_t pieces) {
-  convolve(dx, dy, weight, {27, params.in_channels * 27, true}, nullptr, exec, pieces);
+  convolve({dx, nullptr, dy, weight, {27, params.in_channels * 27, true}, nullptr, pieces}, exec);
 }
 
 }  // namespace vg::kernels::cuda

@@ -34,7 +34,7 @@ struct LaneMoments {
 
 /// One step of add_lanes(): of 2 * Count values, a lane gives half to its partner and adds what it gets to
 /// the other half; then the next step.
-template <int Count, int Distance, int Size>
+template <int Count, int Distance, int Last, int Size>
 __device__ __forceinline__ void exchange_halves(float (&values)[Size]) {
   const bool upper = (threadIdx.x & Distance) != 0;
 #pragma unroll
@@ -42,39 +42,36 @@ __device__ __forceinline__ void exchange_halves(float (&values)[Size]) {
     const float low = values[i], high = values[i + Count];
     values[i] = (upper ? high : low) + __shfl_xor_sync(0xffffffffu, upper ? low : high, Distance);
   }
-  if constexpr (Distance > 4) exchange_halves<Count / 2, Distance / 2>(values);
+  if constexpr (Distance > Last) exchange_halves<Count / 2, Distance / 2, Last>(values);
 }
 
-/// Adds the sums of the eight lanes of a warp with the same lane % 4, which hold the same channels of
-/// different voxels (rows of a fragment), to `totals`: the lane's share of the result, numbers
-/// (lane % 4 * 8 + lane / 4) * Channels / 4 and the following of the warp's [4 * Channels][2]. 7 * Channels /
-/// 4 shuffles.
-template <int Channels>
-__device__ __forceinline__ void add_lanes(float (&totals)[Channels / 4], LaneMoments<Channels>& moments) {
-  static_assert(Channels % 4 == 0);
-  exchange_halves<Channels, 16>(moments.sums);
+/// Adds the sums of the lanes of a warp with the same lane % Lanes, which hold the same channels of different
+/// voxels (Lanes = 4: those of a row of a fragment), to `totals`: the lane's share of the result, numbers
+/// (lane % Lanes * (32 / Lanes) + lane / Lanes) * Share and the following of the warp's [Lanes *
+/// Channels][2]. 14 shuffles for 8 channels and Lanes = 4.
+template <int Lanes = 4, int Channels, int Share>
+__device__ __forceinline__ void add_lanes(float (&totals)[Share], LaneMoments<Channels>& moments) {
+  static_assert(32 * Share == Lanes * Channels * 2);
+  exchange_halves<Channels, 16, Lanes>(moments.sums);
 #pragma unroll
-  for (int i = 0; i < Channels / 4; ++i) totals[i] += moments.sums[i];
-}
-
-/// Floats of shared memory that store_moments() needs.
-constexpr int moments_shared_floats(int warps, int lane_channels) {
-  return warps * 8 * lane_channels;
+  for (int i = 0; i < Share; ++i) totals[i] += moments.sums[i];
 }
 
 /// Adds the totals of the block's warps in order and stores the block's piece, `piece` pointing to its first
-/// channel. Warp w holds channels (w % WarpsC) * 16 * Share and the following; WarpsC of them the block's
-/// channels. For all threads of the block, which need nothing of `shared` any more.
-template <int Warps, int WarpsC, int Share>
-__device__ __forceinline__ void store_moments(float* piece, float* shared, const float (&totals)[Share]) {
+/// channel, of which `channels` exist. Warp w holds the (w % WarpsC)-th of WarpsC equal parts of the block's
+/// channels; `Lanes` as in add_lanes(). `shared`: 32 * Warps * Share floats. For all threads of the block, as
+/// soon as they need nothing of `shared` any more.
+template <int Warps, int WarpsC, int Lanes = 4, int Share>
+__device__ __forceinline__ void store_moments(float* piece, float* shared, const float (&totals)[Share],
+                                              int64_t channels) {
   constexpr int of_warp = 32 * Share;
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32;
   __syncthreads();
 #pragma unroll
   for (int i = 0; i < Share; ++i)
-    shared[thread / 32 * of_warp + (lane % 4 * 8 + lane / 4) * Share + i] = totals[i];
+    shared[thread / 32 * of_warp + (lane % Lanes * (32 / Lanes) + lane / Lanes) * Share + i] = totals[i];
   __syncthreads();
-  for (int i = thread; i < WarpsC * of_warp; i += Warps * 32) {
+  for (int i = thread; i < WarpsC * of_warp && i < 2 * channels; i += Warps * 32) {
     float sum = 0;
 #pragma unroll
     for (int turn = 0; turn < Warps / WarpsC; ++turn) sum += shared[turn * WarpsC * of_warp + i];

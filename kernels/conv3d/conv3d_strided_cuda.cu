@@ -184,7 +184,8 @@ __global__ void __launch_bounds__(T::threads, 2)
   if constexpr (Moments) {
     ptx::wait_copies<0>();
     store_moments<T::threads / 32, T::warps_c>(halo_moments(moments, grid, out.c, T::out_channels),
-                                               reinterpret_cast<float*>(shared_memory), totals);
+                                               reinterpret_cast<float*>(shared_memory), totals,
+                                               T::out_channels);
   }
 }
 

@@ -140,7 +140,7 @@ __global__ void __launch_bounds__(threads, 2)
   if constexpr (Moments) {
     ptx::wait_copies<0>();
     store_moments<threads / 32, 1>(halo_moments(moments, grid, out.c, Tile::out_channels),
-                                   reinterpret_cast<float*>(shared_memory), totals);
+                                   reinterpret_cast<float*>(shared_memory), totals, Tile::out_channels);
   }
 }
 
