@@ -6,6 +6,7 @@
 #include "kernels/adam/adam.h"
 #include "kernels/common/check.h"
 #include "kernels/common/store.h"
+#include "kernels/elementwise/elementwise.h"
 #include "kernels/reduce/reduce.h"
 #include "kernels/sgd/sgd.h"
 
@@ -73,11 +74,14 @@ void Optimizer::apply_step() {
 }
 
 void Optimizer::zero_grad() const {
+  std::vector<kernels::OutputArray> gradients;
   for (const auto& group : slots_) {
     for (const Slot& slot : group) {
-      if (const Tensor gradient = slot.parameter.grad(); gradient.defined()) gradient.fill(0);
+      if (const Tensor gradient = slot.parameter.grad(); gradient.defined())
+        gradients.push_back({gradient.data<float>(), gradient.elements()});
     }
   }
+  if (!gradients.empty()) kernels::zero_arrays(gradients, exec_of(slots_.front().front().parameter));
 }
 
 Tensor Optimizer::clip_gradients(double max_norm) {

@@ -42,6 +42,12 @@ void fill(View<uint8_t> y, uint8_t value, const Exec& exec) {
   VG_DISPATCH(exec, fill, y, value, exec);
 }
 
+void zero_arrays(std::span<const OutputArray> arrays, const Exec& exec) {
+  if (exec.device == DeviceKind::cuda)
+    VG_DISPATCH_CUDA(exec, zero_arrays, arrays.data(), static_cast<int64_t>(arrays.size()), exec);
+  for (const OutputArray& array : arrays) fill(flat_view(array.data, array.count), 0.0f, exec);
+}
+
 void zero_halo(View<float> y, const Exec& exec) {
   if (y.halo == 0) return;
   VG_DISPATCH(exec, zero_halo, y, exec);

@@ -4,6 +4,8 @@
 // only; on the CPU they throw std::invalid_argument.
 #pragma once
 
+#include <span>
+
 #include "kernels/common/exec.h"
 #include "kernels/common/view.h"
 
@@ -13,6 +15,15 @@ namespace vg::kernels {
 void fill(View<float> y, float value, const Exec& exec);
 void fill(View<bfloat16> y, float value, const Exec& exec);
 void fill(View<uint8_t> y, uint8_t value, const Exec& exec);
+
+/// An array that is written.
+struct OutputArray {
+  float* data;
+  int64_t count;
+};
+
+/// Sets all arrays to zero; on CUDA in one launch for up to 512 of them.
+void zero_arrays(std::span<const OutputArray> arrays, const Exec& exec);
 
 /// Writes zeros into the halo of y (which has y.halo voxels around it).
 void zero_halo(View<float> y, const Exec& exec);

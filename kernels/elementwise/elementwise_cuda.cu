@@ -1,6 +1,7 @@
 // A thread takes neighbouring channels, 16 bytes an access, of several voxels (kernels/common/
 // channel_shares.cuh). Views without gaps are cut into pieces of 16 bytes whatever their channels are.
 #include "kernels/common/channel_shares.cuh"
+#include "kernels/common/tensor_table.cuh"
 #include "kernels/elementwise/elementwise_impl.h"
 
 namespace vg::kernels::cuda {
@@ -195,6 +196,14 @@ __global__ void __launch_bounds__(block_threads)
   if (inside && lane == 0) *place.in(db) = from_float<T>(sum);
 }
 
+// A block a chunk of 4096 elements of one of the arrays.
+__global__ void __launch_bounds__(block_threads)
+    zero_kernel(const __grid_constant__ TensorTable<OutputArray> table) {
+  const ChunkRange chunk = chunk_of_block(table);
+  float* const data = table.tensors[chunk.tensor].data;
+  for (int64_t i = chunk.begin + threadIdx.x; i < chunk.end; i += block_threads) data[i] = 0;
+}
+
 }  // namespace
 
 template <class T, class Value>
@@ -283,6 +292,13 @@ void multiply_backward(View<T> da, View<T> db, View<const T> dy, View<const T> a
         check_launch();
       },
       da, dy, a);
+}
+
+void zero_arrays(const OutputArray* arrays, int64_t count, const Exec& exec) {
+  for_each_table(arrays, count, [&](const TensorTable<OutputArray>& table, int64_t chunks, int64_t) {
+    zero_kernel<<<static_cast<unsigned>(chunks), block_threads, 0, stream_of(exec)>>>(table);
+    check_launch();
+  });
 }
 
 template void fill(View<float>, float, const Exec&);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "kernels/common/dispatch.h"
+#include "kernels/elementwise/elementwise.h"
 
 namespace vg::kernels {
 
@@ -21,6 +22,7 @@ VG_DECLARE_CPU_IMPLEMENTATIONS(
 
 // T is float or bfloat16; for fill and copy also uint8_t.
 namespace cuda {
+void zero_arrays(const OutputArray* arrays, int64_t count, const Exec& exec);
 template <class T, class Value>
 void fill(View<T> y, Value value, const Exec& exec);
 template <class T>

@@ -39,9 +39,9 @@ void write_subject(const std::filesystem::path& folder, const std::string& id, c
 using SeedTraining = DeviceTest;
 VG_ON_EVERY_DEVICE(SeedTraining);
 
-TEST_P(SeedTraining, LossesAgreeWithPyTorch) {
+void expect_losses_of_pytorch(Device device, const std::string& precision, double tolerance) {
   // An emulated GPU is slow: three steps show forward, backward and optimizer at work.
-  const size_t steps = device() == Device::cpu ? 12 : 3;
+  const size_t steps = device == Device::cpu ? 12 : 3;
   const TemporaryFolder folder;
   const Safetensors golden = load_golden("training");
   for (size_t i = 0; i < subjects.size(); ++i)
@@ -68,7 +68,9 @@ TEST_P(SeedTraining, LossesAgreeWithPyTorch) {
                                     "--max-steps",
                                     std::to_string(steps),
                                     "--device",
-                                    device_name(device()),
+                                    device_name(device),
+                                    "--precision",
+                                    precision,
                                     "--quiet"},
                                    folder);
   ASSERT_EQ(result.exit_code, 0) << result.error;
@@ -78,10 +80,15 @@ TEST_P(SeedTraining, LossesAgreeWithPyTorch) {
   for (std::string line; std::getline(log, line); ++step) {
     const auto entry = nlohmann::json::parse(line);
     ASSERT_LT(step, expected.size());
-    EXPECT_NEAR(entry.at("loss").get<double>(), expected[step], 1e-3) << "step " << step + 1;
+    EXPECT_NEAR(entry.at("loss").get<double>(), expected[step], tolerance) << "step " << step + 1;
     EXPECT_NEAR(entry.at("lr").get<double>(), rates[step], 1e-8) << "step " << step + 1;
   }
   EXPECT_EQ(step, steps);
+}
+
+TEST_P(SeedTraining, LossesAgreeWithPyTorch) {
+  expect_losses_of_pytorch(device(), "float32", 1e-3);
+  if (device() == Device::cuda) expect_losses_of_pytorch(device(), "bfloat16", 0.01);
 }
 
 }  // namespace

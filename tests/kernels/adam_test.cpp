@@ -8,6 +8,7 @@
 #include "kernels/common/cuda_check.h"
 #endif
 
+#include "kernels/common/store.h"
 #include "support/buffer.h"
 #include "support/compare.h"
 #include "support/devices.h"
@@ -169,10 +170,13 @@ TEST(Adam, OneLaunchThatCanBeCaptured_cuda) {
   const auto a = random_state(DeviceKind::cuda, 5000, 1), b = random_state(DeviceKind::cuda, 3, 9);
   const AdamParams params;
   const Expected expected_a = oracle(*a, 1, params), expected_b = oracle(*b, 1, params);
+  const Buffer<uint8_t> factors(DeviceKind::cuda, sizeof(AdamFactors));
+  auto* const of_step = reinterpret_cast<AdamFactors*>(factors.data());
+  store(of_step, adam_factors(params), Exec{DeviceKind::cuda, stream, &workspace});
   check_cuda(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));
   {
     const std::vector<AdamTensor> tensors = {a->tensor(), b->tensor()};
-    adam_step(tensors, nullptr, params, Exec{DeviceKind::cuda, stream, &workspace});
+    adam_step(tensors, nullptr, of_step, Exec{DeviceKind::cuda, stream, &workspace});
   }
   check_cuda(cudaStreamEndCapture(stream, &graph));
   size_t nodes = 0;

@@ -21,6 +21,19 @@ struct Extents {
 };
 const Extents shapes[] = {{1, 1, 1, 1, 1}, {2, 3, 2, 5, 4}, {1, 2, 3, 7, 17}, {1, 1, 1, 40000, 1}};
 
+TEST_P(ElementwiseTest, ZeroArrays) {
+  // More than one table of 512 on CUDA, chunks of 4096, and arrays without elements.
+  const Buffer<float> large(device(), uniform(9000, 1)), small(device(), uniform(700, 2));
+  std::vector<OutputArray> arrays{{large.data(), 8999}, {nullptr, 0}};
+  for (int64_t i = 0; i < 600; ++i) arrays.push_back({small.data() + i, 1});
+  zero_arrays(arrays, exec());
+  std::vector<float> expected(9000, 0), of_small = uniform(700, 2);
+  expected.back() = uniform(9000, 1).back();
+  std::fill_n(of_small.begin(), 600, 0.0f);
+  EXPECT_EQ(large.get(), expected);
+  EXPECT_EQ(small.get(), of_small);
+}
+
 TEST_P(ElementwiseTest, BinaryOpsOnEveryPlacement) {
   for (const Extents& s : shapes) {
     for (const Placement& p : placements()) {
