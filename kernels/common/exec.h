@@ -14,6 +14,9 @@ struct Exec {
   /// Arguments are checked and nothing is computed: what memory a computation takes is found out this way
   /// (the engine's MemoryPlan), with pointers to nowhere.
   bool planning = false;
+  /// Convolutions of float32 activations on CUDA may round what they multiply to TF32, 10 bits of mantissa,
+  /// for tensor cores; sums stay float32.
+  bool allow_tf32 = false;
 };
 
 }  // namespace vg::kernels

@@ -7,14 +7,16 @@
 #include "kernels/conv3d/conv3d_gemm_tile.h"
 #include "kernels/conv3d/conv3d_halo_tile.h"
 #include "kernels/conv3d/conv3d_strided_tile.h"
+#include "kernels/conv3d/conv3d_tf32_tile.h"
 
 namespace vg::kernels {
 
 namespace {
 
 // Every voxel starts at a multiple of 16 bytes: what copies and stores of 16 bytes need.
-bool aligned(const View<const bfloat16>& v) {
-  constexpr int64_t elements = 16 / sizeof(bfloat16);
+template <class T>
+bool aligned(const View<const T>& v) {
+  constexpr int64_t elements = 16 / sizeof(T);
   return reinterpret_cast<uintptr_t>(v.data) % 16 == 0 && v.stride_n % elements == 0 &&
          v.stride_d % elements == 0 && v.stride_h % elements == 0 && v.stride_w % elements == 0;
 }
@@ -208,6 +210,28 @@ Conv3dAlgorithm choose_conv3d_backward_input_algorithm(const Conv3dParams& param
 Conv3dAlgorithm choose_conv3d_wgrad_algorithm(const Conv3dParams& params, const View<const bfloat16>& dy,
                                               const View<const bfloat16>& x, const CudaLimits& limits) {
   return first_that_applies(wgrad_candidates, params, dy, x, limits);
+}
+
+bool tf32_applies(const Conv3dParams& p, const View<const float>& out, const View<const float>& in,
+                  const CudaLimits& limits) {
+  constexpr int shared_bytes = std::max({tf32_tile(1, 64).shared_bytes(), tf32_tile(3, 64).shared_bytes(),
+                                         Tf32WgradTile{3, 4, 4}.shared_bytes()});
+  // TF32 mma and cp.async came with 8.0.
+  if (limits.compute_capability < 80 || limits.shared_bytes < shared_bytes) return false;
+  // The kernels count positions and elements in int, with room for a tile and the taps beyond the ends.
+  const auto fits = [&](const View<const float>& v) {
+    constexpr int64_t most = std::numeric_limits<int>::max() / 4;
+    return v.c % 4 == 0 && aligned(v) && gemm_positions(v, 3) + v.d * v.h * (v.w + 1) <= most &&
+           v.n * v.stride_n + 4 * v.stride_d <= 2 * most;
+  };
+  return p.kernel_size <= 3 && p.stride <= 2 && fits(out) && fits(in);
+}
+
+Conv3dAlgorithm choose_conv3d_float_algorithm(const Conv3dParams& p, const View<const float>& out,
+                                              const View<const float>& in, bool allow_tf32,
+                                              const CudaLimits& limits) {
+  // One kernel family takes whatever fits it; it rounds its operands, so it must be allowed.
+  return allow_tf32 && tf32_applies(p, out, in, limits) ? Conv3dAlgorithm::tf32 : Conv3dAlgorithm::direct;
 }
 
 HaloGrid halo_grid(int height, int width, int64_t groups, const View<const bfloat16>& out,

@@ -13,7 +13,7 @@ struct CudaLimits {
   int multiprocessors;
 };
 
-enum class Conv3dAlgorithm { halo_tile, gemm, gemm_warpgroup, strided, first_layer, pointwise, direct };
+enum class Conv3dAlgorithm { halo_tile, gemm, gemm_warpgroup, strided, first_layer, pointwise, tf32, direct };
 
 /// out and in are y and x, or for the gradient dx and dy.
 bool halo_tile_applies(const Conv3dParams& params, const View<const bfloat16>& out,
@@ -61,5 +61,16 @@ Conv3dAlgorithm choose_conv3d_backward_input_algorithm(const Conv3dParams& param
                                                        const CudaLimits& limits);
 Conv3dAlgorithm choose_conv3d_wgrad_algorithm(const Conv3dParams& params, const View<const bfloat16>& dy,
                                               const View<const bfloat16>& x, const CudaLimits& limits);
+
+/// For float activations, all three functions and their transposes: multiples of 4 channels whose voxels lie
+/// at multiples of 16 bytes.
+bool tf32_applies(const Conv3dParams& params, const View<const float>& out, const View<const float>& in,
+                  const CudaLimits& limits);
+
+/// The choice for float activations, forward and gradients alike: `tf32` if it is allowed and applies, else
+/// `direct`.
+Conv3dAlgorithm choose_conv3d_float_algorithm(const Conv3dParams& params, const View<const float>& out,
+                                              const View<const float>& in, bool allow_tf32,
+                                              const CudaLimits& limits);
 
 }  // namespace vg::kernels

@@ -62,6 +62,7 @@ void conv3d_forward(View<bfloat16> y, const OutputStatistics* statistics, View<c
     case Conv3dAlgorithm::pointwise:
       conv3d_forward_pointwise(y, x, weight, bias, exec);
       break;
+    case Conv3dAlgorithm::tf32:  // of float activations
     case Conv3dAlgorithm::direct:
       conv3d_forward_direct(y, x, weight, bias, params, exec);
   }
@@ -83,6 +84,7 @@ void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const flo
     case Conv3dAlgorithm::pointwise:
       return conv3d_backward_input_pointwise(dx, dy, weight, exec);
     case Conv3dAlgorithm::first_layer:  // not in the list of input gradients
+    case Conv3dAlgorithm::tf32:         // of float activations
     case Conv3dAlgorithm::direct:
       return conv3d_backward_input_direct(dx, dy, weight, nullptr, params, exec);
   }
@@ -107,6 +109,7 @@ void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const 
       return conv3d_backward_weight_first_layer(dweight, dy, x, multiprocessors, exec);
     case Conv3dAlgorithm::pointwise:
       return conv3d_backward_weight_pointwise(dweight, dy, x, exec);
+    case Conv3dAlgorithm::tf32:  // of float activations
     case Conv3dAlgorithm::direct:
       return conv3d_backward_weight_direct(dweight, dy, x, params, exec);
   }

@@ -323,18 +323,36 @@ VG_INSTANTIATE(float)
 VG_INSTANTIATE(bfloat16)
 #undef VG_INSTANTIATE
 
+namespace {
+
+bool takes_tf32(const Conv3dParams& params, const View<const float>& out, const View<const float>& in,
+                const Exec& exec) {
+  return exec.allow_tf32 && choose_conv3d_float_algorithm(params, out, in, exec.allow_tf32, cuda_limits()) ==
+                                Conv3dAlgorithm::tf32;
+}
+
+}  // namespace
+
 void conv3d_forward(View<float> y, View<const float> x, const float* weight, const float* bias,
                     const Conv3dParams& params, const Exec& exec) {
+  if (takes_tf32(params, y, x, exec)) return conv3d_forward_tf32(y, x, weight, bias, params, exec);
   conv3d_forward_direct(y, x, weight, bias, params, exec);
+}
+
+void conv3d_backward_input_or_transpose(View<float> dx, View<const float> dy, const float* weight,
+                                        const float* bias, const Conv3dParams& params, const Exec& exec) {
+  if (takes_tf32(params, dx, dy, exec)) return conv3d_backward_input_tf32(dx, dy, weight, bias, params, exec);
+  conv3d_backward_input_direct(dx, dy, weight, bias, params, exec);
 }
 
 void conv3d_backward_input(View<float> dx, View<const float> dy, const float* weight,
                            const Conv3dParams& params, const Exec& exec) {
-  conv3d_backward_input_direct<float>(dx, dy, weight, nullptr, params, exec);
+  conv3d_backward_input_or_transpose(dx, dy, weight, nullptr, params, exec);
 }
 
 void conv3d_backward_weight(float* dweight, View<const float> dy, View<const float> x,
                             const Conv3dParams& params, const Exec& exec) {
+  if (takes_tf32(params, dy, x, exec)) return conv3d_backward_weight_tf32(dweight, dy, x, params, exec);
   conv3d_backward_weight_direct(dweight, dy, x, params, exec);
 }
 

@@ -22,6 +22,10 @@ template <class T>
 void conv3d_backward_input_direct(View<T> dx, View<const T> dy, const float* weight, const float* bias,
                                   const Conv3dParams& params, const Exec& exec);
 
+/// The same for float activations by the algorithm that is chosen.
+void conv3d_backward_input_or_transpose(View<float> dx, View<const float> dy, const float* weight,
+                                        const float* bias, const Conv3dParams& params, const Exec& exec);
+
 /// Likewise for conv3d_backward_weight; T concerns dy and x alone.
 template <class T>
 void conv3d_backward_weight_direct(float* dweight, View<const T> dy, View<const T> x,
@@ -100,5 +104,16 @@ void conv3d_backward_weight_strided(float* dweight, View<const bfloat16> dy, Vie
 
 /// The statistics of y in a pass of its own, for algorithms without sums at hand; nothing if null.
 void compute_statistics(const OutputStatistics* statistics, View<const bfloat16> y, const Exec& exec);
+
+/// conv3d_forward, _backward_input (plus a bias, or null, for the transposed convolution) and
+/// _backward_weight of float activations on tensor cores in TF32, where tf32_applies(); any kernel size,
+/// stride and padding, also those of the transposed convolution. The sums are cut into `pieces`, by default
+/// as many as fill a GPU; their number fixes the order of sums.
+void conv3d_forward_tf32(View<float> y, View<const float> x, const float* weight, const float* bias,
+                         const Conv3dParams& params, const Exec& exec, int64_t pieces = 0);
+void conv3d_backward_input_tf32(View<float> dx, View<const float> dy, const float* weight, const float* bias,
+                                const Conv3dParams& params, const Exec& exec, int64_t pieces = 0);
+void conv3d_backward_weight_tf32(float* dweight, View<const float> dy, View<const float> x,
+                                 const Conv3dParams& params, const Exec& exec, int64_t pieces = 0);
 
 }  // namespace vg::kernels::cuda

@@ -17,7 +17,7 @@ Conv3dParams convolution(const ConvTranspose3dParams& p) {
 
 void conv_transpose3d_forward(View<float> y, View<const float> x, const float* weight, const float* bias,
                               const ConvTranspose3dParams& params, const Exec& exec) {
-  conv3d_backward_input_direct<float>(y, x, weight, bias, convolution(params), exec);
+  conv3d_backward_input_or_transpose(y, x, weight, bias, convolution(params), exec);
 }
 
 void conv_transpose3d_backward_input(View<float> dx, View<const float> dy, const float* weight,

@@ -6,6 +6,10 @@
 //                         a[2] = A[g][2q+8, 2q+9]  a[3] = A[g+8][2q+8, 2q+9]
 //   B, 16 x 8 columns:    b0 = B[2q, 2q+1][g]      b1 = B[2q+8, 2q+9][g]
 //   C, 16 rows x 8:       c[0], c[1] = C[g][2q], C[g][2q+1]     c[2], c[3] = C[g+8][2q], C[g+8][2q+1]
+//
+// Fragments of mma.m16n8k8 with TF32, one value a register:
+//   A, 16 rows x 8:       a[0] = A[g][q]    a[1] = A[g+8][q]    a[2] = A[g][q+4]    a[3] = A[g+8][q+4]
+//   B, 8 x 8 columns:     b0 = B[q][g]      b1 = B[q+4][g]
 #pragma once
 
 #include <cuda_runtime.h>
@@ -28,10 +32,35 @@ __device__ __forceinline__ void mma_m16n8k16(float (&c)[4], const uint32_t (&a)[
 #endif
 }
 
+/// c += a b in float, for a and b rounded to TF32. PTX ISA, "mma.m16n8k8 with .tf32".
+__device__ __forceinline__ void mma_m16n8k8_tf32(float (&c)[4], const uint32_t (&a)[4], uint32_t b0,
+                                                 uint32_t b1) {
+#if __CUDA_ARCH__ >= 800
+  asm volatile(
+      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#else
+  __trap();
+#endif
+}
+
+/// The bits of a float rounded to TF32 (10 bits of mantissa; nearest, ties away from zero). PTX ISA, "cvt".
+__device__ __forceinline__ uint32_t round_tf32(uint32_t bits) {
+#if __CUDA_ARCH__ >= 800
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(__uint_as_float(bits)));
+#else
+  __trap();
+#endif
+  return bits;
+}
+
 /// Four 8 x 8 matrices of 16-bit values from shared memory: lane l gives the address of row l % 8 of matrix
 /// l / 8 (16 bytes, aligned to 16) and gets elements 2q and 2q + 1 of row g of each matrix. With the matrices
 /// (rows 0-7, k 0-7), (rows 8-15, k 0-7), (rows 0-7, k 8-15), (rows 8-15, k 8-15) these are the fragments of
-/// A. PTX ISA, "ldmatrix".
+/// A. PTX ISA, "ldmatrix". Of 32-bit values, four a row, a lane gets value q of row g: fragments of TF32
+/// likewise.
 __device__ __forceinline__ void load_matrix_x4(uint32_t (&r)[4], uint32_t address) {
 #if __CUDA_ARCH__ >= 750
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
