@@ -48,59 +48,60 @@ __device__ __forceinline__ void voxel_gradients(VoxelGradient (&out)[2], const P
   for (int half = 0; half < 2; ++half) {
     const float score = ptx::load_shared_float(scores + (row + 8 * half) * 4);
     const float normalised = (score - psi.mean) * psi.factor;
-    const float p = 1 / (1 + expf(-fmaf(normalised, psi.gamma, psi.beta)));
+    const float p = sigmoid(fmaf(normalised, psi.gamma, psi.beta));
     out[half] = {p, quad_sum(dot[half]) * p * (1 - p), normalised};
   }
 }
 
 // Blocks ride grid.x as [group][piece]. partials: [group][f][hidden_sums], [psi_sums] for each piece.
-template <int Channels>
-__global__ void __launch_bounds__(GateSizes<Channels>::threads)
+template <int Channels, bool Flat>
+__global__ void __launch_bounds__(GateSizes<Channels>::threads, GateSizes<Channels>::resident_blocks)
     gradient_sums_kernel(const __grid_constant__ TensorGate gate, double* partials) {
   using S = GateSizes<Channels>;
   extern __shared__ __align__(16) unsigned char shared[];
-  const int64_t piece = blockIdx.x % gate.grid.pieces;
-  const int group = static_cast<int>(blockIdx.x / gate.grid.pieces),
+  const int piece = static_cast<int>(blockIdx.x) % gate.grid.pieces;
+  const int group = static_cast<int>(blockIdx.x) / gate.grid.pieces,
             lane = static_cast<int>(threadIdx.x) % 32, row = lane / 4, q = lane % 4;
   const PsiConstants psi = *gate.psi;
   constexpr int columns = 2 * S::group_fragments;
   float sums[columns][hidden_sums] = {}, of_psi[psi_sums] = {};
-  for_each_tile<Channels, 3, true>(gate, piece, shared, [&](uint32_t tile, const TileGrid::Place& place) {
-    const Rows<Channels> g(tile), x(tile + S::tile_bytes), dy(tile + 2 * S::tile_bytes);
-    VoxelGradient v[2];
-    voxel_gradients<Channels>(v, psi, tile + 3 * S::tile_bytes, x, dy);
-    float terms[2][voxel_terms];
+  for_each_tile<Channels, Flat, 3, true>(
+      gate, piece, shared, [&](uint32_t tile, const TilePlace<Flat>& place) {
+        const Rows<Channels> g(tile), x(tile + S::tile_bytes), dy(tile + 2 * S::tile_bytes);
+        VoxelGradient v[2];
+        voxel_gradients<Channels>(v, psi, tile + 3 * S::tile_bytes, x, dy);
+        float terms[2][voxel_terms];
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const bool inside = row + 8 * half < place.count;
-      terms[half][0] = inside ? v[half].dz : 0.0f;
-      terms[half][1] = inside ? 1.0f : 0.0f;
-      terms[half][2] = inside ? v[half].normalised : 0.0f;
-      of_psi[0] += terms[half][0];
-      of_psi[1] = fmaf(terms[half][0], terms[half][2], of_psi[1]);
-      of_psi[2] += terms[half][2];
-    }
-    const Convolved<Channels> convolved(gate, group, g, x);
-#pragma unroll
-    for (int column = 0; column < columns; ++column) {
-      const int n = column / 2;
-      const HiddenConstants& k = gate.hidden[group * S::group + n * 8 + 2 * q + column % 2];
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int e = 2 * half + column % 2;
-        const HiddenValue h(k, convolved.of_g[n][e], convolved.of_x[n][e]);
-        const bool on = h.before_relu > 0;
-#pragma unroll
-        for (int t = 0; t < voxel_terms; ++t) {
-          const float term = on ? terms[half][t] : 0.0f;
-          float* const mine = sums[column] + t * branch_terms;
-          mine[0] += term;
-          mine[1] = fmaf(term, h.normalised[0], mine[1]);
-          mine[2] = fmaf(term, h.normalised[1], mine[2]);
+        for (int half = 0; half < 2; ++half) {
+          const bool inside = row + 8 * half < place.count;
+          terms[half][0] = inside ? v[half].dz : 0.0f;
+          terms[half][1] = inside ? 1.0f : 0.0f;
+          terms[half][2] = inside ? v[half].normalised : 0.0f;
+          of_psi[0] += terms[half][0];
+          of_psi[1] = fmaf(terms[half][0], terms[half][2], of_psi[1]);
+          of_psi[2] += terms[half][2];
         }
-      }
-    }
-  });
+        const Convolved<Channels> convolved(gate, group, g, x);
+#pragma unroll
+        for (int column = 0; column < columns; ++column) {
+          const int n = column / 2;
+          const auto k = HiddenConstants::load(gate.hidden + group * S::group + n * 8 + 2 * q + column % 2);
+#pragma unroll
+          for (int half = 0; half < 2; ++half) {
+            const int e = 2 * half + column % 2;
+            const HiddenValue h(k, convolved.of_g[n][e], convolved.of_x[n][e]);
+            const bool on = h.before_relu > 0;
+#pragma unroll
+            for (int t = 0; t < voxel_terms; ++t) {
+              const float term = on ? terms[half][t] : 0.0f;
+              float* const mine = sums[column] + t * branch_terms;
+              mine[0] += term;
+              mine[1] = fmaf(term, h.normalised[0], mine[1]);
+              mine[2] = fmaf(term, h.normalised[1], mine[2]);
+            }
+          }
+        }
+      });
   __syncthreads();
   constexpr int sums_a_block = S::group * hidden_sums + psi_sums;
   auto* const mine = reinterpret_cast<double*>(shared) + threadIdx.x / 32 * sums_a_block;
@@ -169,7 +170,8 @@ __device__ __forceinline__ void convolution_gradients(Convolved<Channels>& convo
 #pragma unroll
   for (int column = 0; column < 2 * GateSizes<Channels>::group_fragments; ++column) {
     const int n = column / 2;
-    const HiddenConstants& k = gate.hidden[group * GateSizes<Channels>::group + n * 8 + 2 * q + column % 2];
+    const auto k =
+        HiddenConstants::load(gate.hidden + group * GateSizes<Channels>::group + n * 8 + 2 * q + column % 2);
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int e = 2 * half + column % 2;
@@ -184,14 +186,14 @@ __device__ __forceinline__ void convolution_gradients(Convolved<Channels>& convo
 }
 
 // Writes the rows of dg or dx that the lane holds: [8 channels][row g: 2, row g + 8: 2].
-template <int Channels>
-__device__ __forceinline__ void store_rows(const View<bfloat16>& view, const TileGrid::Place& place,
+template <int Channels, bool Flat>
+__device__ __forceinline__ void store_rows(const View<bfloat16>& view, const TilePlace<Flat>& place,
                                            const bool (&inside)[2], const float (&d)[Channels / 8][4]) {
   const int lane = static_cast<int>(threadIdx.x) % 32, row = lane / 4, q = lane % 4;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
+    bfloat16* const out = pointer(view, place, row + 8 * half);
     if (!inside[half]) continue;
-    bfloat16* const out = pointer(view, place) + (row + 8 * half) * view.stride_w;
     const auto pair = [&](int i) { return ptx::pack_bfloat16(d[i][2 * half], d[i][2 * half + 1]); };
     if constexpr (Channels == 16) {
       ptx::store_global_8(out + 4 * q, pair(0), pair(1));
@@ -287,8 +289,8 @@ constexpr int part_dg = 1, part_dx = 2, part_weights = 4;
 
 // dg, dx, and the sums for the weights and biases of the convolutions (the last of one group,
 // blocks ride grid.x as [group][piece]; partials: [group][WeightSums::count][piece]).
-template <int Channels, int Parts>
-__global__ void __launch_bounds__(GateSizes<Channels>::threads)
+template <int Channels, bool Flat, int Parts>
+__global__ void __launch_bounds__(GateSizes<Channels>::threads, GateSizes<Channels>::resident_blocks)
     apply_kernel(const __grid_constant__ TensorGate gate, View<bfloat16> dg, View<bfloat16> dx,
                  double* partials) {
   using S = GateSizes<Channels>;
@@ -296,68 +298,70 @@ __global__ void __launch_bounds__(GateSizes<Channels>::threads)
                  sum_weights = (Parts & part_weights) != 0;
   static_assert(Parts == part_weights || !sum_weights || S::groups == 1);
   extern __shared__ __align__(16) unsigned char shared[];
-  const int64_t piece = blockIdx.x % gate.grid.pieces;
-  const int own_group = static_cast<int>(blockIdx.x / gate.grid.pieces),
+  const int piece = static_cast<int>(blockIdx.x) % gate.grid.pieces;
+  const int own_group = static_cast<int>(blockIdx.x) / gate.grid.pieces,
             lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32,
             row = lane / 4;
   auto* const staging =
       reinterpret_cast<uint32_t*>(shared + S::ring_bytes(3) + warp * staging_bytes<Channels>);
   const PsiConstants psi = *gate.psi;
   WeightSums<Channels> sums;
-  for_each_tile<Channels, 3, true>(gate, piece, shared, [&](uint32_t tile, const TileGrid::Place& place) {
-    const Rows<Channels> g(tile), x(tile + S::tile_bytes), dy(tile + 2 * S::tile_bytes);
-    const bool inside[2] = {row < place.count, row + 8 < place.count};
-    VoxelGradient v[2];
-    voxel_gradients<Channels>(v, psi, tile + 3 * S::tile_bytes, x, dy);
-    float ds[2], of_g[S::out_fragments][4] = {}, of_x[S::out_fragments][4];
+  for_each_tile<Channels, Flat, 3, true>(
+      gate, piece, shared, [&](uint32_t tile, const TilePlace<Flat>& place) {
+        const Rows<Channels> g(tile), x(tile + S::tile_bytes), dy(tile + 2 * S::tile_bytes);
+        const bool inside[2] = {row < place.count, row + 8 < place.count};
+        VoxelGradient v[2];
+        voxel_gradients<Channels>(v, psi, tile + 3 * S::tile_bytes, x, dy);
+        float ds[2], of_g[S::out_fragments][4] = {}, of_x[S::out_fragments][4];
 #pragma unroll
-    for (int half = 0; half < 2; ++half)
-      ds[half] = psi.gamma * psi.factor * (v[half].dz - psi.mean_dz - v[half].normalised * psi.mean_product);
-    if constexpr (write_dx) {
+        for (int half = 0; half < 2; ++half)
+          ds[half] =
+              psi.gamma * psi.factor * (v[half].dz - psi.mean_dz - v[half].normalised * psi.mean_product);
+        if constexpr (write_dx) {
 #pragma unroll
-      for (int block = 0; block < S::blocks; ++block) {
-        uint32_t a[S::block_steps][4];
-        dy.get(block, a);
+          for (int block = 0; block < S::blocks; ++block) {
+            uint32_t a[S::block_steps][4];
+            dy.get(block, a);
 #pragma unroll
-        for (int i = 0; i < S::block_steps * 4; ++i) {
-          float(&out)[4] = of_x[block * S::block_steps * 2 + i / 2];
-          out[i % 2 * 2] = low(a[i / 4][i % 4]) * v[i % 2].coefficient;
-          out[i % 2 * 2 + 1] = high(a[i / 4][i % 4]) * v[i % 2].coefficient;
+            for (int i = 0; i < S::block_steps * 4; ++i) {
+              float(&out)[4] = of_x[block * S::block_steps * 2 + i / 2];
+              out[i % 2 * 2] = low(a[i / 4][i % 4]) * v[i % 2].coefficient;
+              out[i % 2 * 2 + 1] = high(a[i / 4][i % 4]) * v[i % 2].coefficient;
+            }
+          }
         }
-      }
-    }
 #pragma unroll 1
-    for (int i = 0; i < (Parts == part_weights ? 1 : S::groups); ++i) {
-      const int group = Parts == part_weights ? own_group : i;
-      Convolved<Channels> gradients(gate, group, g, x);
-      convolution_gradients<Channels>(gradients, gate, group, ds, inside);
-      uint32_t packed[2][2][2] = {};  // [branch][fragment][row]
+        for (int i = 0; i < (Parts == part_weights ? 1 : S::groups); ++i) {
+          const int group = Parts == part_weights ? own_group : i;
+          Convolved<Channels> gradients(gate, group, g, x);
+          convolution_gradients<Channels>(gradients, gate, group, ds, inside);
+          uint32_t packed[2][2][2] = {};  // [branch][fragment][row]
 #pragma unroll
-      for (int n = 0; n < S::group_fragments; ++n) {
+          for (int n = 0; n < S::group_fragments; ++n) {
 #pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          packed[0][n][half] =
-              ptx::pack_bfloat16(gradients.of_g[n][2 * half], gradients.of_g[n][2 * half + 1]);
-          packed[1][n][half] =
-              ptx::pack_bfloat16(gradients.of_x[n][2 * half], gradients.of_x[n][2 * half + 1]);
+            for (int half = 0; half < 2; ++half) {
+              packed[0][n][half] =
+                  ptx::pack_bfloat16(gradients.of_g[n][2 * half], gradients.of_g[n][2 * half + 1]);
+              packed[1][n][half] =
+                  ptx::pack_bfloat16(gradients.of_x[n][2 * half], gradients.of_x[n][2 * half + 1]);
+            }
+          }
+          if constexpr (write_dg || write_dx) {
+            const uint32_t a_g[4] = {packed[0][0][0], packed[0][0][1], packed[0][1][0], packed[0][1][1]},
+                           a_x[4] = {packed[1][0][0], packed[1][0][1], packed[1][1][0], packed[1][1][1]};
+#pragma unroll
+            for (int j = 0; j < S::out_fragments; ++j) {
+              uint32_t b[4];
+              ptx::load_constant_16(b, gate.backward_fragments + (group * S::out_fragments + j) * 32 + lane);
+              if constexpr (write_dg) ptx::mma_m16n8k16(of_g[j], a_g, b[0], b[1]);
+              if constexpr (write_dx) ptx::mma_m16n8k16(of_x[j], a_x, b[2], b[3]);
+            }
+          }
+          if constexpr (sum_weights) sums.add(packed, gradients, staging, tile);
         }
-      }
-      if constexpr (write_dg || write_dx) {
-        const uint32_t a_g[4] = {packed[0][0][0], packed[0][0][1], packed[0][1][0], packed[0][1][1]},
-                       a_x[4] = {packed[1][0][0], packed[1][0][1], packed[1][1][0], packed[1][1][1]};
-#pragma unroll
-        for (int j = 0; j < S::out_fragments; ++j) {
-          uint32_t b[4];
-          ptx::load_constant_16(b, gate.backward_fragments + (group * S::out_fragments + j) * 32 + lane);
-          if constexpr (write_dg) ptx::mma_m16n8k16(of_g[j], a_g, b[0], b[1]);
-          if constexpr (write_dx) ptx::mma_m16n8k16(of_x[j], a_x, b[2], b[3]);
-        }
-      }
-      if constexpr (sum_weights) sums.add(packed, gradients, staging, tile);
-    }
-    if constexpr (write_dg) store_rows<Channels>(dg, place, inside, of_g);
-    if constexpr (write_dx) store_rows<Channels>(dx, place, inside, of_x);
-  });
+        if constexpr (write_dg) store_rows<Channels, Flat>(dg, place, inside, of_g);
+        if constexpr (write_dx) store_rows<Channels, Flat>(dx, place, inside, of_x);
+      });
   if constexpr (sum_weights) {
     __syncthreads();
     sums.store(reinterpret_cast<float*>(shared) + warp * WeightSums<Channels>::count);
@@ -384,7 +388,7 @@ struct AddWeightGradients {
   }
 };
 
-template <int Channels>
+template <int Channels, bool Flat>
 void run_backward(View<bfloat16> dg, View<bfloat16> dx, const AttentionGateGradients& gradients,
                   View<const bfloat16> dy, View<const float> scores,
                   const AttentionGateStatistics& statistics, View<const bfloat16> g, View<const bfloat16> x,
@@ -401,22 +405,21 @@ void run_backward(View<bfloat16> dg, View<bfloat16> dx, const AttentionGateGradi
   set_hidden_constants(memory, weights, statistics, params, exec);
   set_psi_constants(memory, weights, statistics, params, exec);
 
-  const bool flat = one_stride(g) && one_stride(x) && one_stride(scores) && one_stride(dy) &&
-                    one_stride(dg) && one_stride(dx);
   TensorGate gate{{g, x, dy},
                   scores,
                   memory.forward_fragments,
                   memory.backward_fragments,
                   memory.hidden,
                   memory.psi,
-                  with_pieces(make_tile_grid(x, flat), S::warps, 8)};
+                  with_pieces(make_tile_grid(x, Flat), S::warps, 8)};
   const auto pieces = static_cast<unsigned>(gate.grid.pieces);
   {
     WorkspaceScope sums_scope(*exec.workspace);
     constexpr int count = S::groups * sums_a_group;
     double* const partials = sums_scope.allocate<double>(size_t{count} * pieces);
     double* const totals = sums_scope.allocate<double>(count);
-    gradient_sums_kernel<Channels><<<S::groups * pieces, S::threads, shared_bytes, stream>>>(gate, partials);
+    gradient_sums_kernel<Channels, Flat>
+        <<<S::groups * pieces, S::threads, shared_bytes, stream>>>(gate, partials);
     check_launch();
     finish_warp_sums_kernel<<<blocks_for(32 * count), block_threads, 0, stream>>>(StoreSum{totals}, partials,
                                                                                   count, pieces);
@@ -434,10 +437,10 @@ void run_backward(View<bfloat16> dg, View<bfloat16> dx, const AttentionGateGradi
       check_launch();
     };
     if constexpr (Channels == 64) {
-      launch(apply_kernel<Channels, part_dg | part_dx>);
+      launch(apply_kernel<Channels, Flat, part_dg | part_dx>);
     } else {
-      launch(apply_kernel<Channels, part_dg>);
-      launch(apply_kernel<Channels, part_dx>);
+      launch(apply_kernel<Channels, Flat, part_dg>);
+      launch(apply_kernel<Channels, Flat, part_dx>);
     }
     // Fewer pieces: each leaves as many numbers as there are weights.
     gate.grid = with_pieces(gate.grid, S::warps, 16);
@@ -445,7 +448,7 @@ void run_backward(View<bfloat16> dg, View<bfloat16> dx, const AttentionGateGradi
   const auto weight_pieces = static_cast<unsigned>(gate.grid.pieces);
   constexpr int count = S::groups * Sums::count;
   double* const partials = scope.allocate<double>(size_t{count} * weight_pieces);
-  apply_kernel<Channels, together ? part_dg | part_dx | part_weights : part_weights>
+  apply_kernel<Channels, Flat, together ? part_dg | part_dx | part_weights : part_weights>
       <<<S::groups * weight_pieces, S::threads, shared_bytes + S::warps * staging_bytes<Channels>, stream>>>(
           gate, dg, dx, partials);
   check_launch();
@@ -462,9 +465,12 @@ void attention_gate_backward_tensor(View<bfloat16> dg, View<bfloat16> dx,
                                     View<const bfloat16> g, View<const bfloat16> x,
                                     const AttentionGateWeights& weights, const AttentionGateParams& params,
                                     const Exec& exec) {
-  dispatch_gate_channels(x.c, [&](auto channels) {
-    run_backward<decltype(channels)::value>(dg, dx, gradients, dy, scores, statistics, g, x, weights, params,
-                                            exec);
+  const bool flat = one_stride(g) && one_stride(x) && one_stride(scores) && one_stride(dy) &&
+                    one_stride(dg) && one_stride(dx);
+  dispatch_gate(x.c, flat, [&](auto known) {
+    using Known = decltype(known);
+    run_backward<Known::channels, Known::flat>(dg, dx, gradients, dy, scores, statistics, g, x, weights,
+                                               params, exec);
   });
 }
 

@@ -70,7 +70,8 @@ bool attention_gate_tensor_applies(const AttentionGateParams& params,
     if (reinterpret_cast<uintptr_t>(v.data) % 16 != 0) return false;
     for (const int64_t stride : {v.stride_n, v.stride_d, v.stride_h, v.stride_w})
       if (stride % 8 != 0) return false;
-    if (v.voxels() >= int64_t{1} << 32) return false;  // tiles are divided in 32 bits
+    // Tiles are counted in 32 bits, and the bytes between voxels of float.
+    if (v.voxels() >= int64_t{1} << 30 || v.stride_w >= int64_t{1} << 28) return false;
   }
   int device = 0, major = 0;
   check_cuda(cudaGetDevice(&device));
@@ -79,9 +80,10 @@ bool attention_gate_tensor_applies(const AttentionGateParams& params,
 }
 
 TileGrid make_tile_grid(const View<const bfloat16>& x, bool flat) {
-  TileGrid grid{x.h, x.d, flat ? x.voxels() : x.w, 0, 0, flat, 0};
+  TileGrid grid{
+      static_cast<int>(x.h), static_cast<int>(x.d), static_cast<int>(flat ? x.voxels() : x.w), 0, 0, 0};
   grid.tiles_a_row = (grid.width + tile_voxels - 1) / tile_voxels;
-  grid.tiles = grid.tiles_a_row * (flat ? 1 : x.rows());
+  grid.tiles = grid.tiles_a_row * (flat ? 1 : static_cast<int>(x.rows()));
   return grid;
 }
 
@@ -94,8 +96,8 @@ GateMemory allocate_gate_memory(int64_t channels, WorkspaceScope& scope) {
 
 void pack_gate_weights(const GateMemory& memory, const AttentionGateWeights& weights, int64_t channels,
                        const Exec& exec) {
-  dispatch_gate_channels(channels, [&](auto count) {
-    using S = GateSizes<decltype(count)::value>;
+  dispatch_gate(channels, true, [&](auto known) {
+    using S = GateSizes<decltype(known)::channels>;
     constexpr int fragments = std::max(S::steps * S::fragments, S::groups * S::out_fragments);
     pack_weights_kernel<S::channels><<<blocks_for(fragments * 32), block_threads, 0, stream_of(exec)>>>(
         memory, weights.weight_g, weights.weight_x);

@@ -24,35 +24,36 @@ struct ColumnMoments {
 };
 
 // Blocks ride grid.x as [group][piece]. partials: [branch][f][sum, square][piece].
-template <int Channels>
-__global__ void __launch_bounds__(GateSizes<Channels>::threads)
+template <int Channels, bool Flat>
+__global__ void __launch_bounds__(GateSizes<Channels>::threads, GateSizes<Channels>::resident_blocks)
     moments_kernel(const __grid_constant__ TensorGate gate, double* partials) {
   using S = GateSizes<Channels>;
   extern __shared__ __align__(16) unsigned char shared[];
-  const int64_t piece = blockIdx.x % gate.grid.pieces;
-  const int group = static_cast<int>(blockIdx.x / gate.grid.pieces),
+  const int piece = static_cast<int>(blockIdx.x) % gate.grid.pieces;
+  const int group = static_cast<int>(blockIdx.x) / gate.grid.pieces,
             lane = static_cast<int>(threadIdx.x) % 32, row = lane / 4;
   ColumnMoments moments[2][2 * S::group_fragments];
   float count = 0;
   bool first = true;
-  for_each_tile<Channels, 2, false>(gate, piece, shared, [&](uint32_t tile, const TileGrid::Place& place) {
-    const Rows<Channels> g(tile), x(tile + S::tile_bytes);
-    const Convolved<Channels> convolved(gate, group, g, x);
-    const bool inside[2] = {row < place.count, row + 8 < place.count};
+  for_each_tile<Channels, Flat, 2, false>(
+      gate, piece, shared, [&](uint32_t tile, const TilePlace<Flat>& place) {
+        const Rows<Channels> g(tile), x(tile + S::tile_bytes);
+        const Convolved<Channels> convolved(gate, group, g, x);
+        const bool inside[2] = {row < place.count, row + 8 < place.count};
 #pragma unroll
-    for (int n = 0; n < S::group_fragments; ++n) {
+        for (int n = 0; n < S::group_fragments; ++n) {
 #pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        ColumnMoments& of_g = moments[0][2 * n + e % 2];
-        ColumnMoments& of_x = moments[1][2 * n + e % 2];
-        if (first && e < 2) of_g.origin = convolved.of_g[n][e], of_x.origin = convolved.of_x[n][e];
-        of_g.add(convolved.of_g[n][e], inside[e / 2]);
-        of_x.add(convolved.of_x[n][e], inside[e / 2]);
-      }
-    }
-    count += static_cast<float>(inside[0]) + static_cast<float>(inside[1]);
-    first = false;
-  });
+          for (int e = 0; e < 4; ++e) {
+            ColumnMoments& of_g = moments[0][2 * n + e % 2];
+            ColumnMoments& of_x = moments[1][2 * n + e % 2];
+            if (first && e < 2) of_g.origin = convolved.of_g[n][e], of_x.origin = convolved.of_x[n][e];
+            of_g.add(convolved.of_g[n][e], inside[e / 2]);
+            of_x.add(convolved.of_x[n][e], inside[e / 2]);
+          }
+        }
+        count += static_cast<float>(inside[0]) + static_cast<float>(inside[1]);
+        first = false;
+      });
   __syncthreads();
   auto* const sums = reinterpret_cast<double*>(shared);
   constexpr int sums_a_warp = 2 * S::group * 2;
@@ -101,7 +102,7 @@ struct FinishPsi {
 };
 
 __device__ __forceinline__ float coefficient_of(const PsiConstants& psi, float score) {
-  return 1 / (1 + expf(-fmaf((score - psi.mean) * psi.factor, psi.gamma, psi.beta)));
+  return sigmoid(fmaf((score - psi.mean) * psi.factor, psi.gamma, psi.beta));
 }
 
 __device__ __forceinline__ uint32_t scaled(uint32_t pair, float factor) {
@@ -110,8 +111,8 @@ __device__ __forceinline__ uint32_t scaled(uint32_t pair, float factor) {
 }
 
 // The scores; with `Attend`, for which all statistics are given, y too, else partials: [sum, square][piece].
-template <int Channels, bool Attend>
-__global__ void __launch_bounds__(GateSizes<Channels>::threads)
+template <int Channels, bool Flat, bool Attend>
+__global__ void __launch_bounds__(GateSizes<Channels>::threads, GateSizes<Channels>::resident_blocks)
     scores_kernel(const __grid_constant__ TensorGate gate, View<bfloat16> y, View<float> scores,
                   double* partials) {
   using S = GateSizes<Channels>;
@@ -120,8 +121,8 @@ __global__ void __launch_bounds__(GateSizes<Channels>::threads)
   const PsiConstants psi = *gate.psi;
   ColumnMoments moments;
   float count = 0;
-  for_each_tile<Channels, 2, false>(
-      gate, blockIdx.x, shared, [&](uint32_t tile, const TileGrid::Place& place) {
+  for_each_tile<Channels, Flat, 2, false>(
+      gate, static_cast<int>(blockIdx.x), shared, [&](uint32_t tile, const TilePlace<Flat>& place) {
         const Rows<Channels> g(tile), x(tile + S::tile_bytes);
         float score[2] = {};
 #pragma unroll 1
@@ -130,7 +131,7 @@ __global__ void __launch_bounds__(GateSizes<Channels>::threads)
 #pragma unroll
           for (int i = 0; i < 2 * S::group_fragments; ++i) {
             const int n = i / 2, column = i % 2;
-            const HiddenConstants& k = gate.hidden[group * S::group + n * 8 + 2 * q + column];
+            const auto k = HiddenConstants::load(gate.hidden + group * S::group + n * 8 + 2 * q + column);
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
               const int e = 2 * half + column;
@@ -144,7 +145,7 @@ __global__ void __launch_bounds__(GateSizes<Channels>::threads)
         const bool inside[2] = {row < place.count, row + 8 < place.count};
         // Two of the four lanes write, one a voxel: 8 voxels side by side are whole sectors.
         if (q < 2 && (q == 0 ? inside[0] : inside[1]))
-          pointer(scores, place)[(row + 8 * q) * scores.stride_w] = q == 0 ? score[0] : score[1];
+          *pointer(scores, place, row + 8 * q) = q == 0 ? score[0] : score[1];
         if constexpr (Attend) {
           const float c[2] = {coefficient_of(psi, score[0]), coefficient_of(psi, score[1])};
 #pragma unroll
@@ -153,8 +154,8 @@ __global__ void __launch_bounds__(GateSizes<Channels>::threads)
             x.get(block, a);
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
+              bfloat16* const out = pointer(y, place, row + 8 * half);
               if (!inside[half]) continue;
-              bfloat16* const out = pointer(y, place) + (row + 8 * half) * y.stride_w;
               if constexpr (Channels == 16) {
                 ptx::store_global_8(out + 4 * q, scaled(a[0][half], c[half]),
                                     scaled(a[0][2 + half], c[half]));
@@ -200,15 +201,14 @@ __global__ void attend_kernel(VoxelPointer<bfloat16> y, VoxelPointer<const bfloa
                        scaled(words[3], c));
 }
 
-template <int Channels>
+template <int Channels, bool Flat>
 void run_forward(View<bfloat16> y, View<float> scores, const AttentionGateStatistics& statistics,
                  View<const bfloat16> g, View<const bfloat16> x, const AttentionGateWeights& weights,
                  const AttentionGateParams& params, const Exec& exec) {
   using S = GateSizes<Channels>;
   WorkspaceScope scope(*exec.workspace);
   const GateMemory memory = allocate_gate_memory(Channels, scope);
-  const bool flat = one_stride(g) && one_stride(x) && one_stride(scores) && one_stride(y);
-  const TileGrid grid = with_pieces(make_tile_grid(x, flat), S::warps, 8);
+  const TileGrid grid = with_pieces(make_tile_grid(x, Flat), S::warps, 8);
   const TensorGate gate{
       {g, x, {}}, scores, memory.forward_fragments, memory.backward_fragments, memory.hidden,
       memory.psi, grid};
@@ -220,17 +220,20 @@ void run_forward(View<bfloat16> y, View<float> scores, const AttentionGateStatis
   if (params.fixed_statistics) {
     set_hidden_constants(memory, weights, statistics, params, exec);
     set_psi_constants(memory, weights, statistics, params, exec);
-    scores_kernel<Channels, true><<<pieces, S::threads, S::ring_bytes(2), stream>>>(gate, y, scores, nullptr);
+    scores_kernel<Channels, Flat, true>
+        <<<pieces, S::threads, S::ring_bytes(2), stream>>>(gate, y, scores, nullptr);
     return check_launch();
   }
-  moments_kernel<Channels><<<S::groups * pieces, S::threads, S::ring_bytes(2), stream>>>(gate, partials);
+  moments_kernel<Channels, Flat>
+      <<<S::groups * pieces, S::threads, S::ring_bytes(2), stream>>>(gate, partials);
   check_launch();
   finish_channel_sums_kernel<2><<<2 * S::intermediate, block_threads, 0, stream>>>(
       FinishBranches{statistics, weights.bias_g, weights.bias_x, S::intermediate, voxels}, partials, pieces);
   check_launch();
   set_hidden_constants(memory, weights, statistics, params, exec);
   set_psi_constants(memory, weights, statistics, params, exec);  // of these only the bias is used yet
-  scores_kernel<Channels, false><<<pieces, S::threads, S::ring_bytes(2), stream>>>(gate, y, scores, partials);
+  scores_kernel<Channels, Flat, false>
+      <<<pieces, S::threads, S::ring_bytes(2), stream>>>(gate, y, scores, partials);
   check_launch();
   finish_channel_sums_kernel<2>
       <<<1, block_threads, 0, stream>>>(FinishPsi{statistics, voxels}, partials, pieces);
@@ -247,8 +250,10 @@ void attention_gate_forward_tensor(View<bfloat16> y, View<float> scores,
                                    const AttentionGateStatistics& statistics, View<const bfloat16> g,
                                    View<const bfloat16> x, const AttentionGateWeights& weights,
                                    const AttentionGateParams& params, const Exec& exec) {
-  dispatch_gate_channels(x.c, [&](auto channels) {
-    run_forward<decltype(channels)::value>(y, scores, statistics, g, x, weights, params, exec);
+  const bool flat = one_stride(g) && one_stride(x) && one_stride(scores) && one_stride(y);
+  dispatch_gate(x.c, flat, [&](auto known) {
+    using Known = decltype(known);
+    run_forward<Known::channels, Known::flat>(y, scores, statistics, g, x, weights, params, exec);
   });
 }
 

@@ -5,6 +5,7 @@
 #include "kernels/attention_gate/attention_gate_cuda.h"
 #include "kernels/common/bfloat16.h"
 #include "kernels/common/ptx/copy_async.cuh"
+#include "kernels/common/ptx/integer.cuh"
 #include "kernels/common/ptx/matrix.cuh"
 #include "kernels/common/ptx/vector_access.cuh"
 #include "kernels/common/reduce.cuh"
@@ -33,6 +34,9 @@ struct GateSizes {
   static constexpr int warps = Channels == 16 ? 8 : Channels == 32 ? 4 : Channels == 64 ? 2 : 1;
   static constexpr int stages = Channels <= 32 ? 3 : 2;
   static constexpr int threads = 32 * warps;
+  /// Blocks that fit into a multiprocessor's shared memory, where these are warps of their own: told to the
+  /// compiler, which otherwise spills registers to make room for more. 0: its choice.
+  static constexpr int resident_blocks = Channels == 128 ? 8 : 0;
 
   static constexpr int stage_bytes(int tensors) { return tensors * tile_bytes + tile_voxels * 4; }
   static constexpr int ring_bytes(int tensors) { return warps * stages * stage_bytes(tensors); }
@@ -44,40 +48,44 @@ struct GateSizes {
   }
 };
 
-/// The tiles of a volume: 16 neighbours along w, or along the whole volume if each view has one stride.
-/// Blocks take contiguous ranges of them; their number depends on the problem alone.
-struct TileGrid {
-  int64_t h, d, width, tiles_a_row, tiles;
-  bool flat;
-  int pieces;
-
-  struct Place {
-    int n, d, h;
-    int64_t w;
-    int count;  ///< voxels
-    bool flat;
-  };
-  __device__ Place place(int64_t tile) const {
-    Place p{0, 0, 0, tile * tile_voxels, 0, flat};
-    if (!flat) {
-      unsigned row = static_cast<unsigned>(tile) / static_cast<unsigned>(tiles_a_row);
-      p.w = (tile - row * tiles_a_row) * tile_voxels;
-      p.h = static_cast<int>(row % static_cast<unsigned>(h));
-      row /= static_cast<unsigned>(h);
-      p.d = static_cast<int>(row % static_cast<unsigned>(d));
-      p.n = static_cast<int>(row / static_cast<unsigned>(d));
-    }
-    p.count = static_cast<int>(min(static_cast<int64_t>(tile_voxels), width - p.w));
-    return p;
-  }
-  __device__ int64_t begin(int64_t piece) const { return tiles * piece / pieces; }
+/// Where a tile of 16 neighbours along w lies. `Flat`: along the whole volume, where each view has one
+/// stride.
+template <bool Flat>
+struct TilePlace {
+  int n, d, h;  ///< 0 if flat
+  int w;
+  int count;  ///< voxels, at most 16
 };
 
-template <class T>
-__device__ inline T* pointer(const View<T>& view, const TileGrid::Place& p) {
-  T* at = view.data + p.w * view.stride_w;
-  if (!p.flat) at += p.n * view.stride_n + p.d * view.stride_d + p.h * view.stride_h;
-  return at;
+/// The tiles of a volume. Blocks take contiguous ranges of them; their number depends on the problem alone.
+struct TileGrid {
+  int h, d, width, tiles_a_row, tiles, pieces;
+
+  template <bool Flat>
+  __device__ __forceinline__ TilePlace<Flat> place(int tile) const {
+    TilePlace<Flat> p{0, 0, 0, tile * tile_voxels, 0};
+    if constexpr (!Flat) {
+      int row = tile / tiles_a_row;
+      p.w = (tile - row * tiles_a_row) * tile_voxels;
+      p.h = row % h;
+      row /= h;
+      p.d = row % d;
+      p.n = row / d;
+    }
+    p.count = min(tile_voxels, width - p.w);
+    return p;
+  }
+  __device__ int begin(int piece) const { return static_cast<int>(int64_t{tiles} * piece / pieces); }
+};
+
+/// Voxel v of a tile: in a flat volume one multiplication of 32 bits.
+template <class T, bool Flat>
+__device__ __forceinline__ T* pointer(const View<T>& view, const TilePlace<Flat>& p, int v) {
+  T* row = view.data;
+  if constexpr (!Flat) row += p.n * view.stride_n + p.d * view.stride_d + p.h * view.stride_h;
+  return reinterpret_cast<T*>(
+      ptx::multiply_add_wide(p.w + v, static_cast<int>(view.stride_w) * static_cast<int>(sizeof(T)),
+                             reinterpret_cast<int64_t>(row)));
 }
 
 /// Constants of an intermediate channel; index 0 is the branch of g, 1 that of x. The convolutions are
@@ -86,12 +94,24 @@ struct alignas(16) HiddenConstants {
   float factor[2], offset[2];
   float gamma[2], beta, weight_psi;  ///< beta: of both branches
   float mean_gradient[3], unused;    ///< of dh, dh * normalised g, dh * normalised x
+
+  /// As loads of 16 bytes.
+  __device__ __forceinline__ static HiddenConstants load(const HiddenConstants* from) {
+    const auto* const quads = reinterpret_cast<const float4*>(from);
+    const float4 a = __ldg(quads), b = __ldg(quads + 1), c = __ldg(quads + 2);
+    return {{a.x, a.y}, {a.z, a.w}, {b.x, b.y}, b.z, b.w, {c.x, c.y, c.z}, c.w};
+  }
 };
 
 /// Of psi's batch norm; the means of dz and dz * normalised are 0 where the statistics are fixed.
 struct PsiConstants {
   float mean, factor, gamma, beta, bias, mean_dz, mean_product;
 };
+
+/// With an approximate reciprocal, to two units in the last place: a division costs ten instructions more.
+__device__ __forceinline__ float sigmoid(float z) {
+  return __fdividef(1.0f, 1.0f + expf(-z));
+}
 
 /// What the kernels get. Fragments of the rounded weights, per lane and in the order of the mma: 16 bytes
 /// hold b0 and b1 of W_g and of W_x.
@@ -207,44 +227,43 @@ __device__ __forceinline__ T column_sum(T value) {
 
 /// Calls body(address of the tile's tensors, place) for the tiles of this warp, copying `Tensors` inputs (and
 /// behind them the scores, if `WithScores`) some tiles ahead. Voxels beyond the row read as zero.
-template <int Channels, int Tensors, bool WithScores, class Body>
-__device__ __forceinline__ void for_each_tile(const TensorGate& gate, int64_t piece, unsigned char* shared,
+template <int Channels, bool Flat, int Tensors, bool WithScores, class Body>
+__device__ __forceinline__ void for_each_tile(const TensorGate& gate, int piece, unsigned char* shared,
                                               const Body& body) {
   using S = GateSizes<Channels>;
   constexpr int stage_bytes = S::stage_bytes(Tensors), chunks = Channels / 8;
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   const uint32_t ring = ptx::shared_address(shared) + warp * S::stages * stage_bytes;
-  const int64_t end = gate.grid.begin(piece + 1);
-  const auto copy = [&](int64_t tile, int slot) {
+  const int end = gate.grid.begin(piece + 1);
+  const auto copy = [&](int tile, int slot) {
     if (tile < end) {
-      const TileGrid::Place place = gate.grid.place(tile);
+      const TilePlace<Flat> place = gate.grid.place<Flat>(tile);
       const uint32_t stage = ring + slot * stage_bytes;
 #pragma unroll
-      for (int tensor = 0; tensor < Tensors; ++tensor) {
-        const bfloat16* const from = pointer(gate.inputs[tensor], place);
+      for (int i = 0; i < tile_voxels * chunks / 32; ++i) {
+        const int v = lane / chunks + i * (32 / chunks), chunk = lane % chunks;
+        const bool inside = v < place.count;
 #pragma unroll
-        for (int i = 0; i < tile_voxels * chunks / 32; ++i) {
-          const int v = lane / chunks + i * (32 / chunks), chunk = lane % chunks;
-          const bool inside = v < place.count;
+        for (int tensor = 0; tensor < Tensors; ++tensor) {
           ptx::copy_16_async(stage + tensor * S::tile_bytes + S::offset(v, chunk),
-                             from + (inside ? v * gate.inputs[tensor].stride_w + chunk * 8 : 0), inside);
+                             pointer(gate.inputs[tensor], place, inside ? v : 0) + chunk * 8, inside);
         }
       }
       if (WithScores && lane < tile_voxels) {
         const bool inside = lane < place.count;
         ptx::copy_4_async(stage + Tensors * S::tile_bytes + lane * 4,
-                          pointer(gate.scores, place) + (inside ? lane * gate.scores.stride_w : 0), inside);
+                          pointer(gate.scores, place, inside ? lane : 0), inside);
       }
     }
     ptx::commit_copies();
   };
-  int64_t tile = gate.grid.begin(piece) + warp;
+  int tile = gate.grid.begin(piece) + warp;
   for (int stage = 0; stage < S::stages - 1; ++stage) copy(tile + stage * S::warps, stage);
   for (int slot = 0; tile < end; tile += S::warps) {
     ptx::wait_copies<S::stages - 2>();
     __syncwarp();  // the copies of all lanes are there, and the stage before is no longer read
     copy(tile + (S::stages - 1) * S::warps, slot == 0 ? S::stages - 1 : slot - 1);
-    body(ring + slot * stage_bytes, gate.grid.place(tile));
+    body(ring + slot * stage_bytes, gate.grid.place<Flat>(tile));
     slot = slot + 1 == S::stages ? 0 : slot + 1;
   }
   ptx::wait_copies<0>();
@@ -276,22 +295,27 @@ __global__ void finish_warp_sums_kernel(F finish, const double* partials, int64_
 
 // --- Host side ---------------------------------------------------------------------------------------------
 
-/// Calls body(KnownChannels...) with a type that has `value`, the number of channels.
-template <int Count>
-struct GateChannels {
-  static constexpr int value = Count;
+/// Calls body(GateCase) for the number of channels and whether the volume is flat.
+template <int Channels, bool Flat>
+struct GateCase {
+  static constexpr int channels = Channels;
+  static constexpr bool flat = Flat;
 };
 template <class Body>
-void dispatch_gate_channels(int64_t channels, const Body& body) {
+void dispatch_gate(int64_t channels, bool flat, const Body& body) {
+  const auto with_channels = [&]<int Channels>() {
+    if (flat) return body(GateCase<Channels, true>{});
+    body(GateCase<Channels, false>{});
+  };
   switch (channels) {
     case 16:
-      return body(GateChannels<16>{});
+      return with_channels.template operator()<16>();
     case 32:
-      return body(GateChannels<32>{});
+      return with_channels.template operator()<32>();
     case 64:
-      return body(GateChannels<64>{});
+      return with_channels.template operator()<64>();
     default:
-      return body(GateChannels<128>{});
+      return with_channels.template operator()<128>();
   }
 }
 
@@ -301,8 +325,8 @@ TileGrid make_tile_grid(const View<const bfloat16>& x, bool flat);
 /// Pieces so that a warp gets about `tiles_a_warp` tiles, and a large volume enough blocks to fill any GPU
 /// evenly.
 inline TileGrid with_pieces(TileGrid grid, int warps, int tiles_a_warp) {
-  const int64_t tiles = int64_t{warps} * tiles_a_warp;
-  grid.pieces = static_cast<int>(std::clamp<int64_t>((grid.tiles + tiles - 1) / tiles, 1, 4096));
+  const int tiles = warps * tiles_a_warp;
+  grid.pieces = std::clamp((grid.tiles + tiles - 1) / tiles, 1, 4096);
   return grid;
 }
 
