@@ -42,22 +42,27 @@ Device choose_device(const DeviceOptions& options, const std::function<void(cons
 }
 
 void add_precision_option(CLI::App& app, std::string& precision) {
-  app.add_option("--precision", precision,
-                 "of activations: float32, bfloat16 (CUDA; weights, sums and losses stay float32), or auto "
-                 "(bfloat16 on GPUs that have it, from compute capability 8.0)")
-      ->check(CLI::IsMember({"auto", "float32", "bfloat16"}))
+  app.add_option(
+         "--precision", precision,
+         "of activations: float32; tf32 (float32, but convolutions multiply with 10 bits of mantissa, "
+         "CUDA); bfloat16 (CUDA; weights, sums and losses stay float32); auto (bfloat16 on GPUs that "
+         "have it, from compute capability 8.0)")
+      ->check(CLI::IsMember({"auto", "float32", "tf32", "bfloat16"}))
       ->capture_default_str();
 }
 
 DType choose_precision(const std::string& precision, Device device) {
   if (precision == "float32") return DType::float32;
-  const bool there = device == Device::cuda && cuda_has_bfloat16();
-  if (there) return DType::bfloat16;
-  if (precision == "auto") return DType::float32;
-  throw std::runtime_error(device == Device::cpu
-                               ? "--precision bfloat16: needs a GPU; on the CPU use --precision float32"
-                               : "--precision bfloat16: this GPU has no tensor cores for it (compute "
-                                 "capability below 8.0); use --precision float32");
+  const bool tensor_cores = device == Device::cuda && cuda_has_bfloat16(), automatic = precision == "auto";
+  if (!tensor_cores && !automatic) {
+    throw std::runtime_error(
+        "--precision " + precision +
+        (device == Device::cpu ? ": needs a GPU; on the CPU use --precision float32"
+                               : ": this GPU has no tensor cores for it (compute capability below 8.0); use "
+                                 "--precision float32"));
+  }
+  Context::get().set_allow_tf32(precision == "tf32");
+  return tensor_cores && precision != "tf32" ? DType::bfloat16 : DType::float32;
 }
 
 void apply_options_file(CLI::App& app, const std::filesystem::path& file) {

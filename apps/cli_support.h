@@ -41,8 +41,8 @@ Device choose_device(const DeviceOptions& options, const std::function<void(cons
 
 /// --precision: of activations.
 void add_precision_option(CLI::App& app, std::string& precision);
-/// `auto` is bfloat16 on a GPU that has it and float32 elsewhere. Throws std::runtime_error if bfloat16 is
-/// asked for and not there.
+/// `auto` is bfloat16 on a GPU that has it and float32 elsewhere; `tf32` is float32, and Context is told.
+/// Throws std::runtime_error if tf32 or bfloat16 is asked for and not there.
 DType choose_precision(const std::string& precision, Device device);
 
 /// Sets the options of `app` that the command line did not give from a TOML file with `option = value` lines.

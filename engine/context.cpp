@@ -53,7 +53,7 @@ kernels::Exec Context::exec(Device device) {
   if (device == Device::cpu) return {device, nullptr, &cpu_pool_->workspace};
   if (!cuda_started_) start_cuda();
 #ifdef VOXGRAD_WITH_CUDA
-  return {device, stream_.get(), &cuda_pool_->workspace};
+  return {device, stream_.get(), &cuda_pool_->workspace, false, allow_tf32_};
 #else
   kernels::throw_built_without_cuda();
 #endif

@@ -47,6 +47,9 @@ class Context {
 
   [[nodiscard]] bool recording() const { return recording_; }
 
+  /// Whether convolutions of float32 activations on CUDA may use TF32 (kernels/common/exec.h); not at first.
+  void set_allow_tf32(bool allow) { allow_tf32_ = allow; }
+
   /// Does work of the host that belongs to a step (counters). While a CapturedGraph records the step, the
   /// work is recorded too: each replay does it.
   void host_work(const std::function<void()>& work);
@@ -63,6 +66,7 @@ class Context {
   MemoryPool* cpu_pool_ = &main_cpu_pool_;    ///< or a planned one
   MemoryPool* cuda_pool_ = &main_cuda_pool_;  ///< or a planned one, or that of the graph being captured
   bool planning_ = false;
+  bool allow_tf32_ = false;
   std::vector<std::function<void()>>* captured_host_work_ = nullptr;
   CudaStream stream_;
   bool cuda_started_ = false;

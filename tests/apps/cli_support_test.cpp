@@ -29,6 +29,20 @@ Parsed parse(const std::filesystem::path& file, std::vector<std::string> argumen
   return parsed;
 }
 
+TEST(Precision, TensorCoresNeedAGpu) {
+  EXPECT_EQ(choose_precision("auto", Device::cpu), DType::float32);
+  EXPECT_EQ(choose_precision("float32", Device::cpu), DType::float32);
+  for (const std::string precision : {"tf32", "bfloat16"}) {
+    try {
+      choose_precision(precision, Device::cpu);
+      FAIL() << precision;
+    } catch (const std::runtime_error& error) {
+      EXPECT_NE(std::string(error.what()).find("--precision " + precision + ": needs a GPU"),
+                std::string::npos);
+    }
+  }
+}
+
 TEST(OptionsFile, FillsInWhatTheCommandLineDoesNotGive) {
   const test::TemporaryFolder folder;
   std::ofstream(folder / "a.toml") << "# comment\nepochs = 7\ndata = '/path/with, comma and space'\nchannels "
