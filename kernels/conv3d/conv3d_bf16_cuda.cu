@@ -57,8 +57,7 @@ void conv3d_forward(View<bfloat16> y, const OutputStatistics* statistics, View<c
     case Conv3dAlgorithm::strided:
       return conv3d_forward_strided(y, x, weight, bias, limits.multiprocessors, exec, statistics);
     case Conv3dAlgorithm::first_layer:
-      conv3d_forward_first_layer(y, x, weight, bias, limits.multiprocessors, exec);
-      break;
+      return conv3d_forward_first_layer(y, x, weight, bias, limits.multiprocessors, exec, statistics);
     case Conv3dAlgorithm::pointwise:
       conv3d_forward_pointwise(y, x, weight, bias, exec);
       break;

@@ -3,7 +3,6 @@
 // shared memory. Rows of the matrix products are pairs of outputs (conv3d_first_tile.h), so that four
 // neighbouring voxels of 4 channels are the 16 columns; a fragment of the input serves the taps kh = 0, 1, 2
 // of output rows r, r - 1, r - 2, as in conv3d_halo_cuda.cu.
-#include "kernels/common/lanes.cuh"
 #include "kernels/common/ptx/matrix.cuh"
 #include "kernels/common/ptx/vector_access.cuh"
 #include "kernels/conv3d/conv3d_cuda.h"
@@ -70,6 +69,7 @@ __global__ void pack_first_kernel(uint32_t* packed, const float* weight, int in_
 // --- Products ----------------------------------------------------------------------------------------------
 
 using Sums = float[rows][fragments][4];
+constexpr int moment_lanes = 2;  // lane % 2: which half of the channels
 
 // sums += the nine taps of one plane. `input` is the lane's address for ldmatrix in the plane's first row,
 // `weights` that of its weights of this kd.
@@ -95,41 +95,33 @@ __device__ __forceinline__ void multiply_plane(Sums& sums, uint32_t input, uint3
   }
 }
 
-// The sums start at the bias of the lane's 8 channels, or at zero.
-__device__ __forceinline__ void start_sums(Sums& sums, const float* bias) {
-#pragma unroll
-  for (int j = 0; j < fragments; ++j) {
-    const float even = bias != nullptr ? bias[2 * j] : 0.0f, odd = bias != nullptr ? bias[2 * j + 1] : 0.0f;
-#pragma unroll
-    for (int row = 0; row < rows; ++row) {
-      sums[row][j][0] = sums[row][j][2] = even;
-      sums[row][j][1] = sums[row][j][3] = odd;
-    }
-  }
-}
-
 // Stores the lane's 8 channels of the voxels (h + row, w) and, from the fragments' lower halves, (h + rows +
-// row, w) that lie inside. A warp stores 16 neighbouring voxels at a time.
-__device__ __forceinline__ void store_sums(const View<bfloat16>& out, const Sums& sums, int64_t n, int d,
-                                           int h, int w, int64_t channel) {
-  if (w < 0 || w >= out.w) return;
+// row, w) that lie inside. A warp stores 16 neighbouring voxels at a time. With `Moments`, adds the moments
+// of what it stores to `totals`: lanes of one parity hold the same channels.
+template <bool Moments>
+__device__ __forceinline__ void store_sums(float (&totals)[1], const View<bfloat16>& out, const Sums& sums,
+                                           int64_t n, int d, int h, int w, int64_t channel) {
+  LaneMoments<8> moments;
+  if (w >= 0 && w < out.w) {
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
+    for (int half = 0; half < 2; ++half) {
 #pragma unroll
-    for (int row = 0; row < rows; ++row) {
-      const int of_row = h + half * rows + row;
-      if (of_row >= out.h) continue;
-      Lanes<8> values;
-#pragma unroll
-      for (int c = 0; c < 8; ++c) values[c] = sums[row][c / 2][half * 2 + c % 2];
-      values.store(out.at(n, d, of_row, w) + channel);
+      for (int row = 0; row < rows; ++row) {
+        const int of_row = h + half * rows + row;
+        if (of_row >= out.h) continue;
+        store_voxel(out.at(n, d, of_row, w) + channel, sums[row], half);
+        if constexpr (Moments) moments.add_voxel(sums[row], half);
+      }
     }
   }
+  if constexpr (Moments) add_lanes<moment_lanes>(totals, moments);
 }
 
+// With `Moments`, `moments` receives a piece from each block.
+template <bool Moments>
 __global__ void __launch_bounds__(Tile::threads, 3)
-    first_kernel(View<bfloat16> out, View<const bfloat16> in, const uint32_t* packed, const float* bias,
-                 HaloGrid grid) {
+    first_kernel(View<bfloat16> out, float* moments, View<const bfloat16> in, const uint32_t* packed,
+                 const float* bias, HaloGrid grid) {
   __shared__ __align__(128) unsigned char shared_memory[Tile::shared_bytes];
   const uint32_t planes = ptx::shared_address(shared_memory), weights = planes + ring * Tile::plane_bytes;
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, g = lane / 4, q = lane % 4;
@@ -147,6 +139,7 @@ __global__ void __launch_bounds__(Tile::threads, 3)
   // the second two.
   const uint32_t input =
       planes + Tile::pair_offset(warp_h + lane / 8 % 2 * rows, warp_pair + lane % 8 + lane / 16);
+  float totals[1] = {};
 #pragma unroll 1
   for (int i = 0; i < at.march; ++i) {
     ptx::wait_copies<0>();
@@ -159,8 +152,29 @@ __global__ void __launch_bounds__(Tile::threads, 3)
     for (int kd = 0; kd < 3; ++kd)
       multiply_plane(sums, input + (i + kd) % ring * Tile::plane_bytes,
                      weights + kd * (kd_words * 4) + lane * 16);
-    store_sums(out, sums, at.n, at.d + i, at.h + warp_h, at.w - 1 + 2 * (warp_pair + g) + q / 2, channel);
+    store_sums<Moments>(totals, out, sums, at.n, at.d + i, at.h + warp_h,
+                        at.w - 1 + 2 * (warp_pair + g) + q / 2, channel);
   }
+  if constexpr (Moments) {
+    const int64_t first_channel = at.group * Tile::out_channels;
+    ptx::wait_copies<0>();
+    store_moments<Tile::threads / 32, 1, moment_lanes>(
+        moments + (blockIdx.x / grid.groups * out.c + first_channel) * 2,
+        reinterpret_cast<float*>(shared_memory), totals, Tile::out_channels);
+  }
+}
+
+template <bool Moments>
+void launch(const View<bfloat16>& y, const OutputStatistics* statistics, const View<const bfloat16>& in,
+            const uint32_t* packed, const float* bias, int multiprocessors, WorkspaceScope& scope,
+            const Exec& exec) {
+  const HaloGrid grid = first_layer_grid(Tile::height, y, multiprocessors);
+  const int64_t pieces = grid.blocks() / grid.groups;
+  float* const moments = Moments ? allocate_moments(scope, pieces, y.c) : nullptr;
+  first_kernel<Moments><<<blocks_for(grid.blocks(), 1), Tile::threads, 0, stream_of(exec)>>>(
+      y, moments, in, packed, bias, grid);
+  check_launch();
+  if (Moments) finish_statistics(*statistics, moments, pieces, y, exec);
 }
 
 }  // namespace
@@ -181,7 +195,8 @@ View<const bfloat16> first_layer_input(const View<const bfloat16>& x, WorkspaceS
 }
 
 void conv3d_forward_first_layer(View<bfloat16> y, View<const bfloat16> x, const float* weight,
-                                const float* bias, int multiprocessors, const Exec& exec) {
+                                const float* bias, int multiprocessors, const Exec& exec,
+                                const OutputStatistics* statistics) {
   if (y.elements() == 0) return;
   WorkspaceScope scope(*exec.workspace);
   const View<const bfloat16> in = first_layer_input(x, scope, exec);
@@ -190,10 +205,9 @@ void conv3d_forward_first_layer(View<bfloat16> y, View<const bfloat16> x, const 
   pack_first_kernel<<<blocks_for(words), block_threads, 0, stream_of(exec)>>>(packed, weight,
                                                                               static_cast<int>(x.c), words);
   check_launch();
-  const HaloGrid grid = first_layer_grid(Tile::height, y, multiprocessors);
-  first_kernel<<<blocks_for(grid.blocks(), 1), Tile::threads, 0, stream_of(exec)>>>(y, in, packed, bias,
-                                                                                    grid);
-  check_launch();
+  if (statistics != nullptr)
+    return launch<true>(y, statistics, in, packed, bias, multiprocessors, scope, exec);
+  launch<false>(y, nullptr, in, packed, bias, multiprocessors, scope, exec);
 }
 
 }  // namespace vg::kernels::cuda

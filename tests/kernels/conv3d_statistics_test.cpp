@@ -140,7 +140,8 @@ TEST_P(Conv3dStatisticsTest, AreThoseOfTheOutput) {
 TEST_P(Conv3dStatisticsTest, OfIntegersAreExactHoweverWorkIsCut) {
   constexpr Case several[] = {{16, 16, 3, 1, false}, {16, 32, 3, 1, false}, {32, 48, 3, 1, false},
                               {16, 32, 3, 2, false}, {32, 16, 3, 2, false}, {32, 16, 3, 2, true},
-                              {16, 48, 3, 2, true},  {32, 80, 1, 1, false}, {16, 32, 1, 1, false}};
+                              {16, 48, 3, 2, true},  {32, 80, 1, 1, false}, {16, 32, 1, 1, false},
+                              {4, 16, 3, 1, false},  {3, 48, 3, 1, false}};
   for (const Case& c : several) {
     SCOPED_TRACE(::testing::Message() << c.in << "->" << c.out << " kernel " << c.kernel_size << " stride "
                                       << c.stride << (c.transposed ? " transposed" : ""));
@@ -155,6 +156,7 @@ TEST_P(Conv3dStatisticsTest, OfIntegersAreExactHoweverWorkIsCut) {
         if (c.stride == 2) return cuda::conv3d_forward_strided(y, x, weight, bias, 1, exec(), statistics);
         if (c.kernel_size == 1)
           return cuda::conv3d_forward_gemm(y, x, weight, bias, p, exec(), pieces, statistics);
+        if (c.in <= 4) return cuda::conv3d_forward_first_layer(y, x, weight, bias, 1, exec(), statistics);
         cuda::conv3d_forward_halo_tile(y, x, weight, bias, p, 1, exec(), statistics);
       };
       const std::vector<bfloat16> expected = problem.run(nullptr, convolve);
