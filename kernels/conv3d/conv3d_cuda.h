@@ -34,6 +34,11 @@ void conv3d_backward_weight_direct(float* dweight, View<const T> dy, View<const 
 /// out[i] += the sum over pieces of partials[piece * count + i], in double and in order.
 void accumulate_pieces(float* out, const float* partials, int64_t count, int64_t pieces, const Exec& exec);
 
+/// The same where the taps (1, 8 or 27) lie outside: dweight[pair of channels][tap] += the sum over pieces of
+/// partials[piece][tap][pair].
+void accumulate_taps(float* dweight, const float* partials, int64_t pairs, int64_t taps, int64_t pieces,
+                     const Exec& exec);
+
 /// conv3d_forward on tensor cores where halo_tile_applies() (conv3d_algorithm.h). The work is cut for a GPU
 /// of so many multiprocessors (halo_grid()), on which the results do not depend; the order in which the
 /// statistics of y (if not null; of the sums before they are rounded) are added does.

@@ -3,6 +3,7 @@
 // dw[i][o] = sum over p of x[p + tap][i] dy[p][o]. A block takes 64 input and 64 output channels of one
 // (kd, kh) and all kw, which are shifts of the same rows of x. Positions are cut into pieces; a second pass
 // adds their partial sums in order.
+#include "kernels/common/check.h"
 #include "kernels/common/launch.cuh"
 #include "kernels/common/ptx/copy_async.cuh"
 #include "kernels/common/ptx/matrix.cuh"
@@ -192,23 +193,23 @@ __global__ void __launch_bounds__(threads, 3) gemm_wgrad_kernel(Problem p) {
 
 constexpr int sum_pairs = 32, sum_slices = block_threads / sum_pairs;
 
-// The second pass of kernel 3: dweight[pair][tap] += the sum over pieces, in order, of
-// partials[piece][tap][pair]. A thread takes a pair of channels and every eighth tap; through shared memory
-// the block's pairs are stored as the run that they are.
+// A thread takes a pair of channels and every eighth tap; through shared memory the block's pairs are stored
+// as the run that they are.
+template <int taps>
 __global__ void __launch_bounds__(block_threads)
-    accumulate_taps_kernel(float* dweight, const float* partials, int64_t pairs, int pieces) {
-  constexpr int taps = 27, turns = (taps + sum_slices - 1) / sum_slices;
+    accumulate_taps_kernel(float* dweight, const float* partials, int64_t pairs, int64_t pieces) {
+  constexpr int turns = (taps + sum_slices - 1) / sum_slices;
   __shared__ float shared[sum_pairs * taps];
   const int lane = static_cast<int>(threadIdx.x) % sum_pairs,
             slice = static_cast<int>(threadIdx.x) / sum_pairs;
   const int64_t first = int64_t{blockIdx.x} * sum_pairs;
   double sums[turns] = {};
   if (first + lane < pairs) {
-    for (int piece = 0; piece < pieces; ++piece) {
+    for (int64_t piece = 0; piece < pieces; ++piece) {
 #pragma unroll
       for (int turn = 0; turn < turns; ++turn) {
         const int tap = slice + turn * sum_slices;
-        if (tap < taps) sums[turn] += partials[(int64_t{piece} * taps + tap) * pairs + first + lane];
+        if (tap < taps) sums[turn] += partials[(piece * taps + tap) * pairs + first + lane];
       }
     }
   }
@@ -253,16 +254,20 @@ void launch(float* dweight, const View<const bfloat16>& dy, const View<const bfl
   gemm_wgrad_kernel<KernelSize><<<blocks_for(pieces * blocks, 1), threads, 0, stream_of(exec)>>>(
       {dy, x, axes, partials, stages, static_cast<int>(pieces), in_blocks, out_blocks});
   check_launch();
-  if constexpr (KernelSize == 1) {
-    accumulate_pieces(dweight, partials, count, pieces, exec);
-  } else {
-    accumulate_taps_kernel<<<blocks_for(dy.c * x.c, sum_pairs), block_threads, 0, stream_of(exec)>>>(
-        dweight, partials, dy.c * x.c, static_cast<int>(pieces));
-    check_launch();
-  }
+  accumulate_taps(dweight, partials, dy.c * x.c, taps, pieces, exec);
 }
 
 }  // namespace
+
+void accumulate_taps(float* dweight, const float* partials, int64_t pairs, int64_t taps, int64_t pieces,
+                     const Exec& exec) {
+  if (taps == 1) return accumulate_pieces(dweight, partials, pairs, pieces, exec);
+  require(taps == 8 || taps == 27, "accumulate_taps: ", taps, " taps, expected 1, 8 or 27");
+  const auto kernel = taps == 8 ? accumulate_taps_kernel<8> : accumulate_taps_kernel<27>;
+  kernel<<<blocks_for(pairs, sum_pairs), block_threads, 0, stream_of(exec)>>>(dweight, partials, pairs,
+                                                                              pieces);
+  check_launch();
+}
 
 void conv3d_backward_weight_gemm(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
                                  const Conv3dParams& params, const Exec& exec, int64_t pieces) {

@@ -34,7 +34,7 @@ struct Axes {
 struct Problem {
   View<const float> dy, x;
   Axes axes;
-  float* partials;  ///< [piece], each as the weights
+  float* partials;  ///< [piece][tap][output channel][input channel]
   int kernel_size, stride, padding;
   int stages, pieces;
   int in_blocks, out_blocks;
@@ -161,10 +161,10 @@ __device__ __forceinline__ void multiply_stage(typename T::Sums& sums, const uin
 }
 
 // Adds the warps' sums in order, in shared memory as [tap][output channel][input channel], and stores them to
-// the block's part of the piece, whose weights of a pair of channels are `volume` apart.
+// the block's part of the piece, whose taps are `pairs` apart: runs of input channels.
 template <class T>
 __device__ __forceinline__ void store_sums(float* partial, float* shared, const typename T::Sums& sums,
-                                           int64_t in_channels, int64_t ins, int64_t outs, int volume) {
+                                           int64_t pairs, int64_t in_channels, int64_t ins, int64_t outs) {
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, g = lane / 4, q = lane % 4;
   for (int turn = 0; turn < warps; ++turn) {
     __syncthreads();
@@ -187,10 +187,9 @@ __device__ __forceinline__ void store_sums(float* partial, float* shared, const 
   }
   __syncthreads();
   for (int i = thread; i < T::shape.sums(); i += threads) {
-    const int tap = i % T::taps, in = i / T::taps % T::x_channels, out = i / T::taps / T::x_channels;
-    if (in < ins && out < outs)
-      partial[(out * in_channels + in) * volume + tap] =
-          shared[(tap * T::dy_channels + out) * T::x_channels + in];
+    const int in = i % T::x_channels, out = i / T::x_channels % T::dy_channels,
+              tap = i / T::x_channels / T::dy_channels;
+    if (in < ins && out < outs) partial[tap * pairs + out * in_channels + in] = shared[i];
   }
 }
 
@@ -258,10 +257,10 @@ __global__ void __launch_bounds__(threads, 3) tf32_wgrad_kernel(Problem p) {
     multiply_stage<T>(sums, x_lane, step % ring * T::x_bytes, dy_lane + step % ring * T::dy_bytes);
   }
   ptx::wait_copies<0>();
-  float* const partial =
-      p.partials + (int64_t{piece} * p.dy.c + out_first) * p.x.c * volume + in_first * volume + first_tap;
-  store_sums<T>(partial, reinterpret_cast<float*>(shared_memory), sums, p.x.c, p.x.c - in_first,
-                p.dy.c - out_first, volume);
+  const int64_t pairs = p.dy.c * p.x.c;
+  store_sums<T>(p.partials + (int64_t{piece} * volume + first_tap) * pairs + out_first * p.x.c + in_first,
+                reinterpret_cast<float*>(shared_memory), sums, pairs, p.x.c, p.x.c - in_first,
+                p.dy.c - out_first);
 }
 
 template <class T>
@@ -287,16 +286,16 @@ void launch(float* dweight, Problem p, int64_t pieces, const Exec& exec) {
   constexpr int64_t resident = 384, start = 12;
   if (pieces == 0) pieces = gemm_pieces(blocks, p.stages, resident, start, 0);
   p.pieces = static_cast<int>(pieces);
-  const int64_t weights = p.dy.c * p.x.c * volume;
+  const int64_t pairs = p.dy.c * p.x.c;
   WorkspaceScope scope(*exec.workspace);
-  p.partials = scope.allocate<float>(static_cast<size_t>(pieces * weights));
+  p.partials = scope.allocate<float>(static_cast<size_t>(pieces * volume * pairs));
   constexpr int shared_bytes = T::shape.shared_bytes();
   // More than 48 KiB must be asked for; tf32_applies() has seen that the device has it.
   check_cuda(
       cudaFuncSetAttribute(tf32_wgrad_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
   tf32_wgrad_kernel<T><<<blocks_for(pieces * blocks, 1), threads, shared_bytes, stream_of(exec)>>>(p);
   check_launch();
-  accumulate_pieces(dweight, p.partials, weights, pieces, exec);
+  accumulate_taps(dweight, p.partials, pairs, volume, pieces, exec);
 }
 
 }  // namespace
