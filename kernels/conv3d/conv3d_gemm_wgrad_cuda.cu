@@ -6,10 +6,13 @@
 #include "kernels/common/check.h"
 #include "kernels/common/launch.cuh"
 #include "kernels/common/ptx/copy_async.cuh"
+#include "kernels/common/ptx/integer.cuh"
 #include "kernels/common/ptx/matrix.cuh"
 #include "kernels/common/ptx/vector_access.cuh"
+#include "kernels/common/voxel_pointer.cuh"
 #include "kernels/conv3d/conv3d_cuda.h"
 #include "kernels/conv3d/conv3d_gemm_tile.h"
+#include "kernels/elementwise/elementwise.h"
 
 namespace vg::kernels::cuda {
 
@@ -36,62 +39,117 @@ struct Problem {
   int in_blocks, out_blocks;  ///< of 64 channels
 };
 
-// A lane follows one row of the stages through the positions: the first half of a warp rows of x, the other
-// half those of dy. Row r of x is the position before row r of dy, so that the tap kw takes row r + kw.
-template <int KernelSize>
-struct RowCursor {
-  int position, w, h, d;  ///< d and h of the voxel that the tap (kd, kh) takes; for dy of the voxel itself
-  int offset;             ///< of that voxel from the view's data
-  int carry_h, carry_d, carry_n, step_offset;
-  int shift_h, shift_d;  ///< kh, kd for x, 0 for dy, less the middle one
-
-  __device__ __forceinline__ RowCursor(const View<const bfloat16>& v, const Axes& axes, int first, int of_d,
-                                       int of_h)
-      : position(first), shift_h(of_h), shift_d(of_d) {
+// What of a stage a warp copies, kernel 3: a lane follows one row of the stages through the positions, the
+// first half of a warp rows of x, the other half those of dy. Row r of x is the position before row r of dy,
+// so that the tap kw takes row r + kw.
+class PaddedRows {
+ public:
+  __device__ __forceinline__ PaddedRows(const Problem& p, int x_channel, int dy_channel, int first,
+                                        int plane) {
+    constexpr int middle = 1;
+    const Axes& axes = p.axes;
+    const int chunk = static_cast<int>(threadIdx.x) % 8;
+    x_inside_ = x_channel + chunk * 8 < static_cast<int>(p.x.c),
+    dy_inside_ = dy_channel + chunk * 8 < static_cast<int>(p.dy.c);
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    const bool of_x = lane < 16;
+    const View<const bfloat16>& v = of_x ? p.x : p.dy;
+    const int shift_d = of_x ? plane / 3 - middle : 0, shift_h = of_x ? plane % 3 - middle : 0;
     const int stride_w = static_cast<int>(v.stride_w), stride_h = static_cast<int>(v.stride_h),
               stride_d = static_cast<int>(v.stride_d), stride_n = static_cast<int>(v.stride_n);
-    carry_h = stride_h - axes.pitch * stride_w, carry_d = stride_d - axes.height * stride_h,
-    carry_n = stride_n - axes.depth * stride_d;
-    step_offset =
+    position_ = first + lane % 16 - (of_x ? middle : 0);
+    carry_h_ = stride_h - axes.pitch * stride_w, carry_d_ = stride_d - axes.height * stride_h,
+    carry_n_ = stride_n - axes.depth * stride_d;
+    step_offset_ =
         axes.step_w * stride_w + axes.step_h * stride_h + axes.step_d * stride_d + axes.step_n * stride_n;
     // The position before the first one is the last of a sample before the first.
-    const int from = position + axes.pitch * axes.height * axes.depth;
-    w = from % axes.pitch, h = from / axes.pitch % axes.height,
-    d = from / axes.pitch / axes.height % axes.depth;
-    offset = w * stride_w + (h + shift_h) * stride_h + (d + shift_d) * stride_d +
-             (from / axes.pitch / axes.height / axes.depth - 1) * stride_n;
+    const int from = position_ + axes.pitch * axes.height * axes.depth;
+    w_ = from % axes.pitch, h_ = from / axes.pitch % axes.height + shift_h,
+    d_ = from / axes.pitch / axes.height % axes.depth + shift_d;
+    end_h_ = axes.height + shift_h, end_d_ = axes.depth + shift_d;
+    offset_ = w_ * stride_w + h_ * stride_h + d_ * stride_d +
+              (from / axes.pitch / axes.height / axes.depth - 1) * stride_n + (of_x ? x_channel : dy_channel);
   }
 
-  // The voxel's offset, or -1 for zeros.
-  __device__ __forceinline__ int source(const Axes& axes) const {
-    if constexpr (KernelSize == 1) return position < axes.count ? offset : -1;
-    const bool inside = position < axes.count && w < axes.width &&
-                        static_cast<unsigned>(h + shift_h) < static_cast<unsigned>(axes.height) &&
-                        static_cast<unsigned>(d + shift_d) < static_cast<unsigned>(axes.depth);
-    return inside ? offset : -1;
+  // Copies the rows to the lane's place in the first four of them, and goes on to the next stage.
+  __device__ __forceinline__ void copy(const Problem& p, uint32_t x_to, uint32_t dy_to) {
+    const Axes& axes = p.axes;
+    const bool inside = position_ < axes.count && w_ < axes.width &&
+                        static_cast<unsigned>(h_) < static_cast<unsigned>(axes.height) &&
+                        static_cast<unsigned>(d_) < static_cast<unsigned>(axes.depth);
+    const int source = inside ? offset_ : nowhere;
+    copy_rows(x_to, p.x.data, source, 0, x_inside_);
+    copy_rows(dy_to, p.dy.data, source, 16, dy_inside_);
+    position_ += positions, w_ += axes.step_w, h_ += axes.step_h, d_ += axes.step_d, offset_ += step_offset_;
+    if (w_ >= axes.pitch) w_ -= axes.pitch, ++h_, offset_ += carry_h_;
+    if (h_ >= end_h_) h_ -= axes.height, ++d_, offset_ += carry_d_;
+    if (d_ >= end_d_) d_ -= axes.depth, offset_ += carry_n_;
   }
-  __device__ __forceinline__ void advance(const Axes& axes) {
-    position += positions, w += axes.step_w, h += axes.step_h, d += axes.step_d, offset += step_offset;
-    if (w >= axes.pitch) w -= axes.pitch, ++h, offset += carry_h;
-    if (h >= axes.height) h -= axes.height, ++d, offset += carry_d;
-    if (d >= axes.depth) d -= axes.depth, offset += carry_n;
+
+ private:
+  static constexpr int nowhere = -8;  // a multiple of 16 bytes too, though nothing is read there
+
+  // Eight lanes take the 64 channels of a row, as far as they exist.
+  __device__ __forceinline__ static void copy_rows(uint32_t to, const bfloat16* data, int source,
+                                                   int first_lane, bool channel_inside) {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+#pragma unroll
+    for (int i = 0; i < warp_rows / 4; ++i) {
+      const int offset = __shfl_sync(0xFFFFFFFFu, source, first_lane + i * 4 + lane / 8);
+      // Four rows on, the swizzle's key differs by 4.
+      ptx::copy_16_async((to ^ i % 2 << 6) + i * 4 * row_bytes, data + (offset + lane % 8 * 8),
+                         offset >= 0 && channel_inside);
+    }
   }
+
+  int position_, w_, h_, d_;  // h and d of the voxel that the tap (kd, kh) takes; for dy of the voxel itself
+  int end_h_, end_d_;         // where they go on with the next plane and sample
+  int offset_;                // of that voxel and the block's first channel from the view's data
+  int carry_h_, carry_d_, carry_n_, step_offset_;
+  bool x_inside_, dy_inside_;  // the channels that this lane copies
 };
 
-// Copies the rows of one operand that a warp brings to `to`, the lane's place in the first four of them;
-// `source` is what the lanes' cursors say, those of this operand's rows from lane `first_lane` on. Eight
-// lanes take the 64 channels of a row, as far as they exist.
-__device__ __forceinline__ void copy_rows(uint32_t to, const bfloat16* data, int source, int first_lane,
-                                          bool channel_inside) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
+// The same for kernel 1, where positions are voxels, and one stride leads from voxel to voxel.
+class VoxelRows {
+ public:
+  __device__ __forceinline__ VoxelRows(const Problem& p, int x_channel, int dy_channel, int first, int)
+      : x_left_(x_channel + lane_channel() < static_cast<int>(p.x.c) ? p.axes.count - first - lane_row() : 0),
+        dy_left_(dy_channel + lane_channel() < static_cast<int>(p.dy.c) ? p.axes.count - first - lane_row()
+                                                                        : 0),
+        x_stride_(static_cast<int>(p.x.stride_w)),
+        dy_stride_(static_cast<int>(p.dy.stride_w)),
+        x_(p.x.data + int64_t{first + lane_row()} * x_stride_ + x_channel + lane_channel()),
+        dy_(p.dy.data + int64_t{first + lane_row()} * dy_stride_ + dy_channel + lane_channel()) {}
+
+  __device__ __forceinline__ void copy(const Problem&, uint32_t x_to, uint32_t dy_to) {
 #pragma unroll
-  for (int i = 0; i < warp_rows / 4; ++i) {
-    const int offset = __shfl_sync(0xFFFFFFFFu, source, first_lane + i * 4 + lane / 8);
-    const bool inside = offset >= 0 && channel_inside;
-    // Four rows on, the swizzle's key differs by 4.
-    ptx::copy_16_async((to ^ i % 2 << 6) + i * 4 * row_bytes, data + (inside ? offset : 0), inside);
+    for (int i = 0; i < warp_rows / 4; ++i) {
+      ptx::copy_16_async((x_to ^ i % 2 << 6) + i * 4 * row_bytes, at(x_, i * 4 * x_stride_), i * 4 < x_left_);
+      ptx::copy_16_async((dy_to ^ i % 2 << 6) + i * 4 * row_bytes, at(dy_, i * 4 * dy_stride_),
+                         i * 4 < dy_left_);
+    }
+    x_left_ -= positions, dy_left_ -= positions;
+    x_ = at(x_, positions * x_stride_), dy_ = at(dy_, positions * dy_stride_);
   }
-}
+
+ private:
+  // One instruction for an addition of 64 bits.
+  __device__ __forceinline__ static const bfloat16* at(const bfloat16* from, int offset) {
+    return reinterpret_cast<const bfloat16*>(
+        ptx::multiply_add_wide(offset, 2, reinterpret_cast<int64_t>(from)));
+  }
+  __device__ __forceinline__ static int lane_row() {
+    return static_cast<int>(threadIdx.x) % 32 / 8;
+  }
+
+  __device__ __forceinline__ static int lane_channel() {
+    return static_cast<int>(threadIdx.x) % 8 * 8;
+  }
+
+  int x_left_, dy_left_;  // positions ahead, none where there is no channel
+  int x_stride_, dy_stride_;
+  const bfloat16 *x_, *dy_;
+};
 
 // Stores a warp's sums of one tap: the eight lanes of a column write neighbouring input channels, a sector.
 __device__ __forceinline__ void store_sums(float* partial, int64_t in_channels, int64_t out_channels,
@@ -125,24 +183,15 @@ __global__ void __launch_bounds__(threads, 3) gemm_wgrad_kernel(Problem p) {
             end = static_cast<int>(int64_t{p.stages} * (piece + 1) / p.pieces);
   const unsigned steps = static_cast<unsigned>(end - begin);
 
-  const bool of_x = lane < 16;
-  RowCursor<KernelSize> cursor(of_x ? p.x : p.dy, p.axes,
-                               begin * positions + warp * warp_rows + lane % 16 - (of_x ? middle : 0),
-                               of_x ? plane / 3 - middle : 0, of_x ? plane % 3 - middle : 0);
-  const int chunk = lane % 8;
-  const bool in_inside = in_first + chunk * 8 < p.x.c, out_inside = out_first + chunk * 8 < p.dy.c;
-  const bfloat16* const x = p.x.data + (in_inside ? in_first + chunk * 8 : 0);
-  const bfloat16* const dy = p.dy.data + (out_inside ? out_first + chunk * 8 : 0);
-  const uint32_t copy_to = gemm_offset(8, warp * warp_rows + lane / 8, chunk);
+  std::conditional_t<KernelSize == 1, VoxelRows, PaddedRows> rows(
+      p, in_first, out_first, begin * positions + warp * warp_rows, plane);
+  const uint32_t copy_to = gemm_offset(8, warp * warp_rows + lane / 8, lane % 8);
   // Copies the next stage to its place in the rings. With kernel 3 the last tap of a stage's last rows takes
   // the first rows of x of the stage after it, which is copied too.
   const auto copy = [&](unsigned step) {
     if (step < steps + middle) {
-      const int source = cursor.source(p.axes);
       const uint32_t to = copy_to + step % ring * stage_bytes;
-      copy_rows(x_stages + to, x, source, 0, in_inside);
-      copy_rows(dy_stages + to, dy, source, 16, out_inside);
-      cursor.advance(p.axes);
+      rows.copy(p, x_stages + to, dy_stages + to);
     }
     ptx::commit_copies();
   };
@@ -257,6 +306,15 @@ void launch(float* dweight, const View<const bfloat16>& dy, const View<const bfl
   accumulate_taps(dweight, partials, dy.c * x.c, taps, pieces, exec);
 }
 
+// The view, or where no one stride leads from voxel to voxel (a halo) a dense copy in scratch memory.
+View<const bfloat16> with_one_stride(const View<const bfloat16>& v, WorkspaceScope& scope, const Exec& exec) {
+  if (one_stride(v)) return v;
+  const View<bfloat16> dense =
+      contiguous_view(scope.allocate<bfloat16>(static_cast<size_t>(v.elements())), v.n, v.d, v.h, v.w, v.c);
+  copy(dense, v, exec);
+  return dense;
+}
+
 }  // namespace
 
 void accumulate_taps(float* dweight, const float* partials, int64_t pairs, int64_t taps, int64_t pieces,
@@ -273,7 +331,8 @@ void conv3d_backward_weight_gemm(float* dweight, View<const bfloat16> dy, View<c
                                  const Conv3dParams& params, const Exec& exec, int64_t pieces) {
   if (dy.elements() == 0) return;
   if (params.kernel_size == 3) return launch<3>(dweight, dy, x, exec, pieces);
-  launch<1>(dweight, dy, x, exec, pieces);
+  WorkspaceScope scope(*exec.workspace);
+  launch<1>(dweight, with_one_stride(dy, scope, exec), with_one_stride(x, scope, exec), exec, pieces);
 }
 
 }  // namespace vg::kernels::cuda
