@@ -114,6 +114,18 @@ TEST_P(CudaTrainingStepTest, Bfloat16IsCloseToFloatAndGivesTheSameBitsTwice) {
   expect_same_bits(first, second);
 }
 
+TEST_P(CudaTrainingStepTest, Tf32IsCloseToFloatAndOnlyIfAsked) {
+  const Outcome exact = train(Device::cuda, {.batches = 2});
+  Context::get().set_allow_tf32(true);
+  const Outcome first = train(Device::cuda, {.batches = 2}), second = train(Device::cuda, {.batches = 2});
+  Context::get().set_allow_tf32(false);
+  for (size_t i = 0; i < exact.losses.size(); ++i)
+    EXPECT_NEAR(first.losses[i], exact.losses[i], 0.002 * exact.losses[i]) << i;
+  EXPECT_NE(first.losses, exact.losses);
+  expect_same_bits(first, second);
+  expect_same_bits(exact, train(Device::cuda, {.batches = 2}));
+}
+
 TEST_P(CudaTrainingStepTest, ACapturedStepGivesTheBitsOfAnUncapturedOne) {
   for (const DType precision : {DType::float32, DType::bfloat16}) {
     for (const int64_t accumulate : {1, 2}) {
