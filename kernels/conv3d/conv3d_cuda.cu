@@ -212,25 +212,29 @@ __global__ void __launch_bounds__(block_threads, 1)
   }
 }
 
-constexpr int sum_width = 32, sum_slices = 32;
-
-// out[i] += the sum over pieces of partials[piece][i]: a block takes 32 neighbouring i, 32 threads share the
-// pieces of one i, and their sums are added in order.
-__global__ void __launch_bounds__(sum_width* sum_slices)
-    accumulate_pieces_kernel(float* out, const float* partials, int64_t count, int64_t pieces) {
-  __shared__ double shared[sum_slices][sum_width];
-  const int column = static_cast<int>(threadIdx.x) % sum_width,
-            slice = static_cast<int>(threadIdx.x) / sum_width;
-  const int64_t i = int64_t{blockIdx.x} * sum_width + column;
+// out[i] += the sum over pieces of partials[piece][i]: `Slices` threads share the pieces of one i, and their
+// sums are added in order.
+template <int Slices>
+__global__ void __launch_bounds__(block_threads)
+    accumulate_pieces_kernel(float* out, const float* partials, int64_t count, int pieces) {
+  constexpr int width = block_threads / Slices;
+  const int column = static_cast<int>(threadIdx.x) % width, slice = static_cast<int>(threadIdx.x) / width;
+  const int64_t i = int64_t{blockIdx.x} * width + column;
   double sum = 0;
   if (i < count) {
-    for (int64_t piece = slice; piece < pieces; piece += sum_slices) sum += partials[piece * count + i];
+    const float* from = partials + slice * count + i;
+#pragma unroll 4
+    for (int piece = slice; piece < pieces; piece += Slices, from += Slices * count) sum += *from;
   }
-  shared[slice][column] = sum;
-  __syncthreads();
-  if (slice != 0 || i >= count) return;
-  for (int s = 1; s < sum_slices; ++s) sum += shared[s][column];
-  out[i] += static_cast<float>(sum);
+  if constexpr (Slices > 1) {
+    __shared__ double shared[Slices][width];
+    shared[slice][column] = sum;
+    __syncthreads();
+    if (slice != 0) return;
+#pragma unroll
+    for (int s = 1; s < Slices; ++s) sum += shared[s][column];
+  }
+  if (i < count) out[i] += static_cast<float>(sum);
 }
 
 template <int K, int S, int P, class T>
@@ -307,9 +311,17 @@ void conv3d_backward_weight_direct(float* dweight, View<const T> dy, View<const 
 }
 
 void accumulate_pieces(float* out, const float* partials, int64_t count, int64_t pieces, const Exec& exec) {
-  accumulate_pieces_kernel<<<blocks_for(count, sum_width), sum_width * sum_slices, 0, stream_of(exec)>>>(
-      out, partials, count, pieces);
-  check_launch();
+  const auto launch = [&](auto kernel, int slices) {
+    kernel<<<blocks_for(count * slices), block_threads, 0, stream_of(exec)>>>(out, partials, count,
+                                                                              static_cast<int>(pieces));
+    check_launch();
+  };
+  // One thread for each number where these are enough threads to fill a GPU: shares only cost instructions.
+  // Blocks of 8 numbers, whole sectors, where they are few.
+  constexpr int64_t enough = int64_t{1} << 16;
+  if (count >= enough || pieces <= 2) return launch(accumulate_pieces_kernel<1>, 1);
+  if (count * 8 >= enough || pieces <= 16) return launch(accumulate_pieces_kernel<8>, 8);
+  launch(accumulate_pieces_kernel<32>, 32);
 }
 
 #define VG_INSTANTIATE(T)                                                                                \

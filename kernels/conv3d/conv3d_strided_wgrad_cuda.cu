@@ -87,9 +87,8 @@ __global__ void __launch_bounds__(threads, 2)
       fine, at.n, 2 * at.h - 1, [&](int entry) { return 2 * at.w - 1 + StridedTile::column(entry); });
   const PlaneCopy<threads, height, width, T::coarse_channels> copy_coarse_plane(
       coarse, at.n, at.h, [&](int entry) { return at.w + entry; });
-  const auto copy_fine = [&](int i) {
-    copy_fine_plane(fine_planes + i % ring * fine_plane_bytes, 2 * at.d - 1 + i,
-                    static_cast<int>(fine_first));
+  const auto copy_fine = [&](uint32_t place, int i) {
+    copy_fine_plane(place, 2 * at.d - 1 + i, static_cast<int>(fine_first));
   };
   const auto copy_coarse = [&](int i) {
     copy_coarse_plane(coarse_plane, at.d + i, static_cast<int>(coarse_first));
@@ -97,7 +96,7 @@ __global__ void __launch_bounds__(threads, 2)
   copy_coarse(0);
 #pragma unroll 1
   for (int i = 0; i < ring; ++i) {
-    copy_fine(i);
+    copy_fine(fine_planes + i * fine_plane_bytes, i);
     ptx::commit_copies();
   }
 
@@ -110,6 +109,9 @@ __global__ void __launch_bounds__(threads, 2)
                  coarse_lane =
                      coarse_plane + halo_offset(T::coarse_channels, width, part_h + lane / 8 % 2 * T::rows,
                                                 lane % 8, 2 * block + lane / 16);
+  static_assert(ring == 3);
+  // Where planes 2 i, 2 i + 1 and 2 i + 2 lie.
+  uint32_t places[3] = {fine_planes, fine_planes + fine_plane_bytes, fine_planes + 2 * fine_plane_bytes};
   float sums[3][3][2][4] = {};  // [kd][kh][fragment of 8 coarse channels]
 #pragma unroll 1
   for (int i = 0; i < at.march; ++i) {
@@ -122,7 +124,7 @@ __global__ void __launch_bounds__(threads, 2)
       // next coarse plane's first.
       if (i + 1 < at.march) {
         if (kd == 1) copy_coarse(i + 1);
-        if (kd > 0) copy_fine(2 * i + 2 + kd);
+        if (kd > 0) copy_fine(places[kd - 1], 2 * i + 2 + kd);
       }
       ptx::commit_copies();
       if (kd == 0) {
@@ -130,8 +132,10 @@ __global__ void __launch_bounds__(threads, 2)
         for (int row = 0; row < T::rows; ++row)
           ptx::load_matrix_x4_transposed(b[row], coarse_lane + row * T::coarse_row_bytes);
       }
-      multiply_plane(sums[kd], b, fine_planes + (2 * i + kd) % ring * fine_plane_bytes + fine_lane);
+      multiply_plane(sums[kd], b, places[kd] + fine_lane);
     }
+    const uint32_t first = places[2];
+    places[2] = places[1], places[1] = places[0], places[0] = first;
   }
   ptx::wait_copies<0>();
   store_sums<Blocks>(partials, reinterpret_cast<float*>(shared_memory), sums, kw, block, part, fine.c);
