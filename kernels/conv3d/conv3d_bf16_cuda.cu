@@ -3,6 +3,7 @@
 #include "kernels/conv3d/conv3d_algorithm.h"
 #include "kernels/conv3d/conv3d_cuda.h"
 #include "kernels/conv3d/conv3d_impl.h"
+#include "kernels/conv3d/conv3d_input_norm.cuh"
 #include "kernels/norm3d/norm3d.h"
 
 namespace vg::kernels::cuda {
@@ -28,6 +29,10 @@ void compute_statistics(const OutputStatistics* statistics, View<const bfloat16>
 
 namespace {
 
+bool applies_norm(Conv3dAlgorithm algorithm, const InputNorm& norm) {
+  return algorithm == Conv3dAlgorithm::halo_tile && input_norm_applies(norm);
+}
+
 // x after its norm, in scratch memory: for algorithms that do not apply it as they read.
 View<const bfloat16> normalised(const InputNorm& norm, const View<const bfloat16>& x, WorkspaceScope& scope,
                                 const Exec& exec) {
@@ -45,11 +50,17 @@ void conv3d_forward(View<bfloat16> y, const OutputStatistics* statistics, View<c
   // Without voxels nothing is launched; the pass of its own says what their statistics are.
   if (y.elements() == 0) return compute_statistics(statistics, y, exec);
   WorkspaceScope scope(*exec.workspace);
-  if (norm != nullptr) x = normalised(*norm, x, scope, exec);
   const CudaLimits limits = cuda_limits();
-  switch (choose_conv3d_algorithm(params, y, x, limits)) {
+  Conv3dAlgorithm algorithm = choose_conv3d_algorithm(params, y, x, limits);
+  if (norm != nullptr && !applies_norm(algorithm, *norm)) {
+    x = normalised(*norm, x, scope, exec);
+    norm = nullptr;
+    algorithm = choose_conv3d_algorithm(params, y, x, limits);  // x may lie better now
+  }
+  switch (algorithm) {
     case Conv3dAlgorithm::halo_tile:
-      return conv3d_forward_halo_tile(y, x, weight, bias, params, limits.multiprocessors, exec, statistics);
+      return conv3d_forward_halo_tile(y, x, weight, bias, params, limits.multiprocessors, exec, statistics,
+                                      norm);
     case Conv3dAlgorithm::gemm:
       return conv3d_forward_gemm(y, x, weight, bias, params, exec, 0, statistics);
     case Conv3dAlgorithm::gemm_warpgroup:
@@ -92,13 +103,19 @@ void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const flo
 void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
                             const InputNorm* norm, const Conv3dParams& params, const Exec& exec) {
   WorkspaceScope scope(*exec.workspace);
-  if (norm != nullptr) x = normalised(*norm, x, scope, exec);
+  const CudaLimits limits = cuda_limits();
+  Conv3dAlgorithm algorithm = choose_conv3d_wgrad_algorithm(params, dy, x, limits);
+  if (norm != nullptr && !applies_norm(algorithm, *norm)) {
+    x = normalised(*norm, x, scope, exec);
+    norm = nullptr;
+    algorithm = choose_conv3d_wgrad_algorithm(params, dy, x, limits);
+  }
   // The order of sums must not depend on the device: cut as for 128 multiprocessors, close to those that
   // train (A100 108, RTX 4090 128, H100 132).
   constexpr int multiprocessors = 128;
-  switch (choose_conv3d_wgrad_algorithm(params, dy, x, cuda_limits())) {
+  switch (algorithm) {
     case Conv3dAlgorithm::halo_tile:
-      return conv3d_backward_weight_halo_tile(dweight, dy, x, multiprocessors, exec);
+      return conv3d_backward_weight_halo_tile(dweight, dy, x, multiprocessors, exec, norm);
     case Conv3dAlgorithm::gemm:
     case Conv3dAlgorithm::gemm_warpgroup:  // not in the list of weight gradients
       return conv3d_backward_weight_gemm(dweight, dy, x, params, exec);

@@ -41,19 +41,22 @@ void accumulate_taps(float* dweight, const float* partials, int64_t pairs, int64
 
 /// conv3d_forward on tensor cores where halo_tile_applies() (conv3d_algorithm.h). The work is cut for a GPU
 /// of so many multiprocessors (halo_grid()), on which the results do not depend; the order in which the
-/// statistics of y (if not null; of the sums before they are rounded) are added does.
+/// statistics of y (if not null; of the sums before they are rounded) are added does. A norm of x (if not
+/// null) is applied as x is read, to the same bits as in a pass of its own; it needs statistics, and
+/// input_norm_applies().
 void conv3d_forward_halo_tile(View<bfloat16> y, View<const bfloat16> x, const float* weight,
                               const float* bias, const Conv3dParams& params, int multiprocessors,
-                              const Exec& exec, const OutputStatistics* statistics = nullptr);
+                              const Exec& exec, const OutputStatistics* statistics = nullptr,
+                              const InputNorm* norm = nullptr);
 
 /// conv3d_backward_input on tensor cores where halo_tile_applies().
 void conv3d_backward_input_halo_tile(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
                                      const Conv3dParams& params, int multiprocessors, const Exec& exec);
 
 /// conv3d_backward_weight on tensor cores where halo_wgrad_applies(). The order of sums follows from the cut:
-/// the same number of multiprocessors gives the same bits.
+/// the same number of multiprocessors gives the same bits. A norm of x as in the forward pass.
 void conv3d_backward_weight_halo_tile(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
-                                      int multiprocessors, const Exec& exec);
+                                      int multiprocessors, const Exec& exec, const InputNorm* norm = nullptr);
 
 /// conv3d_forward as a matrix product on tensor cores where gemm_applies(). The sum over taps and channels is
 /// cut into `pieces`, by default as many as fill a GPU; their number fixes the order of sums. The statistics

@@ -7,6 +7,7 @@
 #include "kernels/common/ptx/matrix.cuh"
 #include "kernels/common/ptx/vector_access.cuh"
 #include "kernels/conv3d/conv3d_halo_tile.h"
+#include "kernels/conv3d/conv3d_input_norm.cuh"
 #include "kernels/conv3d/conv3d_moments.cuh"
 
 namespace vg::kernels::cuda {
@@ -90,6 +91,31 @@ class PlaneCopy {
         if (Parts * turns_a_part * rows_at_once <= Rows || row_ + first + row < Rows)
           ptx::copy_16_async(target + row * row_bytes, source,
                              static_cast<unsigned>(h_ + first + row) < height);
+      }
+    }
+  }
+
+  /// Applies the norm to what this thread has copied of plane d by part<Parts>(), and nobody has read. Zeros
+  /// beyond the view stay zero.
+  template <int Parts>
+  __device__ __forceinline__ void normalise(const NormTable<Channels>& norm, uint32_t plane, int d,
+                                            int index) const {
+    static_assert(copies_a_row == 1 || Threads % chunks == 0, "a thread's copies are of the same channels");
+    constexpr int turns = (Rows + rows_at_once - 1) / rows_at_once,
+                  turns_a_part = (turns + Parts - 1) / Parts;
+    if (static_cast<unsigned>(d) >= static_cast<unsigned>(depth_) || !active_[0]) return;
+    const int thread = static_cast<int>(threadIdx.x), first = index * turns_a_part * rows_at_once;
+    const auto chunk = norm.chunk((rows_at_once > 1 ? thread % copies : thread) % chunks);
+#pragma unroll
+    for (int i = 0; i < copies_a_row; ++i) {
+      if (!active_[i]) continue;
+      const uint32_t target = plane + target_[i];
+#pragma unroll 1
+      for (int turn = 0; turn < turns_a_part; ++turn) {
+        const int row = first + turn * rows_at_once;
+        if ((Parts * turns_a_part * rows_at_once <= Rows || row_ + row < Rows) &&
+            static_cast<unsigned>(h_ + row) < height_[i])
+          chunk.apply(target + row * row_bytes);
       }
     }
   }

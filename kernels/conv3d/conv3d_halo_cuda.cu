@@ -109,11 +109,11 @@ __device__ __forceinline__ void multiply_piece(float (&sums)[T::rows][T::fragmen
   }
 }
 
-// With `Moments`, `moments` receives a piece from each block.
-template <class T, bool Moments>
+// With `Moments`, `moments` receives a piece from each block. With `Norm`, the norm is applied to the input.
+template <class T, bool Moments, bool Norm>
 __global__ void __launch_bounds__(T::warps * 32, 2)
     halo_kernel(View<bfloat16> out, float* moments, View<const bfloat16> in, const uint32_t* packed,
-                const float* bias, HaloGrid grid) {
+                const float* bias, HaloGrid grid, NormArguments norm_of_input) {
   extern __shared__ __align__(128) unsigned char shared_memory[];
   const uint32_t planes = ptx::shared_address(shared_memory), weights = planes + T::ring * T::plane_bytes;
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, g = lane / 4, q = lane % 4;
@@ -129,6 +129,17 @@ __global__ void __launch_bounds__(T::warps * 32, 2)
 #pragma unroll 1
   for (int i = 0; i < T::ring; ++i) copy(planes + i * T::plane_bytes, at.d - 1 + i);
   ptx::commit_copies();
+  using Table = NormTable<T::in_channels>;
+  __shared__ __align__(16) float norm_floats[Norm ? Table::floats : 1];
+  const std::conditional_t<Norm, Table, NoNorm> norm(norm_floats, norm_of_input, at.n, 0);
+  if constexpr (Norm) {
+    static_assert(T::shape.shared_bytes() + sizeof(norm_floats) <= 99 * 1024);
+    __syncthreads();
+    ptx::wait_copies<0>();
+#pragma unroll 1
+    for (int i = 0; i < T::ring; ++i)
+      copy.template normalise<1>(norm, planes + i * T::plane_bytes, at.d - 1 + i, 0);
+  }
   if (T::weights_stay) {
     ptx::wait_copies<0>();
     __syncthreads();
@@ -160,6 +171,19 @@ __global__ void __launch_bounds__(T::warps * 32, 2)
           // What was copied in the piece before is there, and what the next copies replace is done with: the
           // weights of the piece before and, from kd = 1 on, plane i.
           ptx::wait_copies<0>();
+          if constexpr (Norm) {
+            const int copied = kd * T::pieces + piece - 1;  // pieces of products before the last copies
+            if (T::weights_stay || copied < 0) {
+              // Plane i + 2, or its last part, copied while the planes before were multiplied.
+              if (i > 0)
+                copy.template normalise<T::weights_stay ? 1 : 2 * T::pieces>(
+                    norm, planes + (i + 2) % T::ring * T::plane_bytes, at.d + i + 1,
+                    T::weights_stay ? 0 : 2 * T::pieces - 1);
+            } else if (copied >= T::pieces && i + 1 < at.march) {
+              copy.template normalise<2 * T::pieces>(norm, planes + i % T::ring * T::plane_bytes,
+                                                     at.d + i + 2, copied - T::pieces);
+            }
+          }
           __syncthreads();
         }
         if constexpr (!T::weights_stay) {
@@ -194,10 +218,11 @@ struct Operands {
   View<const bfloat16> in;
   const float* weight;
   WeightOrder order;
-  const float* bias;  // or null
+  const float* bias;      // or null
+  const InputNorm* norm;  // or null
 };
 
-template <class T, bool Moments>
+template <class T, bool Moments, bool Norm>
 void launch(const Operands& o, int multiprocessors, const Exec& exec) {
   WorkspaceScope scope(*exec.workspace);
   const int64_t words = o.out.c / T::out_channels * T::packed_words;
@@ -205,7 +230,7 @@ void launch(const Operands& o, int multiprocessors, const Exec& exec) {
   pack_fragments_kernel<T>
       <<<blocks_for(words), block_threads, 0, stream_of(exec)>>>(packed, o.weight, o.order, words);
   check_launch();
-  const auto kernel = halo_kernel<T, Moments>;
+  const auto kernel = halo_kernel<T, Moments, Norm>;
   constexpr int shared_bytes = T::shape.shared_bytes();
   // More than 48 KiB must be asked for; halo_tile_applies() has seen that the device has it.
   check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
@@ -213,23 +238,26 @@ void launch(const Operands& o, int multiprocessors, const Exec& exec) {
   const int64_t pieces = grid.blocks() / grid.groups;
   float* const moments = Moments ? allocate_moments(scope, pieces, o.out.c) : nullptr;
   kernel<<<blocks_for(grid.blocks(), 1), T::warps * 32, shared_bytes, stream_of(exec)>>>(
-      o.out, moments, o.in, packed, o.bias, grid);
+      o.out, moments, o.in, packed, o.bias, grid, Norm ? norm_arguments(*o.norm, o.in.c) : NormArguments{});
   check_launch();
   if (Moments) finish_statistics(*o.statistics, moments, pieces, o.out, exec);
 }
 
 template <class T>
-void launch_either(const Operands& o, int multiprocessors, const Exec& exec) {
-  if (o.statistics != nullptr) return launch<T, true>(o, multiprocessors, exec);
-  launch<T, false>(o, multiprocessors, exec);
+void launch_one_of(const Operands& o, int multiprocessors, const Exec& exec) {
+  if (o.norm != nullptr) return launch<T, true, true>(o, multiprocessors, exec);
+  if (o.statistics != nullptr) return launch<T, true, false>(o, multiprocessors, exec);
+  launch<T, false, false>(o, multiprocessors, exec);
 }
 
 void convolve(const Operands& o, int multiprocessors, const Exec& exec) {
   const int index = halo_tile_index(o.in.c, o.out.c);
   require(index >= 0, "conv3d on tensor cores: no tile for ", o.in.c, " to ", o.out.c, " channels");
+  require(o.norm == nullptr || (o.statistics != nullptr && input_norm_applies(*o.norm)),
+          "conv3d on tensor cores: a norm of the input comes with statistics of the output and one slope");
   if (o.out.elements() == 0) return;
   [&]<int... Index>(std::integer_sequence<int, Index...>) {
-    ((Index == index ? launch_either<Tile<Index>>(o, multiprocessors, exec) : void()), ...);
+    ((Index == index ? launch_one_of<Tile<Index>>(o, multiprocessors, exec) : void()), ...);
   }
   (std::make_integer_sequence<int, halo_tile_count>());
 }
@@ -238,13 +266,15 @@ void convolve(const Operands& o, int multiprocessors, const Exec& exec) {
 
 void conv3d_forward_halo_tile(View<bfloat16> y, View<const bfloat16> x, const float* weight,
                               const float* bias, const Conv3dParams& params, int multiprocessors,
-                              const Exec& exec, const OutputStatistics* statistics) {
-  convolve({y, statistics, x, weight, {params.in_channels * 27, 27, false}, bias}, multiprocessors, exec);
+                              const Exec& exec, const OutputStatistics* statistics, const InputNorm* norm) {
+  convolve({y, statistics, x, weight, {params.in_channels * 27, 27, false}, bias, norm}, multiprocessors,
+           exec);
 }
 
 void conv3d_backward_input_halo_tile(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
                                      const Conv3dParams& params, int multiprocessors, const Exec& exec) {
-  convolve({dx, nullptr, dy, weight, {27, params.in_channels * 27, true}, nullptr}, multiprocessors, exec);
+  convolve({dx, nullptr, dy, weight, {27, params.in_channels * 27, true}, nullptr, nullptr}, multiprocessors,
+           exec);
 }
 
 }  // namespace vg::kernels::cuda

@@ -72,8 +72,11 @@ __device__ __forceinline__ void store_sums(float* partial, float* shared, const 
     partial[i / run * in_channels * 27 + i % run] = shared[i / run * output_pitch + i % run];
 }
 
+// With `Norm`, the norm is applied to x.
+template <bool Norm>
 __global__ void __launch_bounds__(threads, 2)
-    halo_wgrad_kernel(float* partials, View<const bfloat16> dy, View<const bfloat16> x, HaloGrid grid) {
+    halo_wgrad_kernel(float* partials, View<const bfloat16> dy, View<const bfloat16> x, HaloGrid grid,
+                      NormArguments norm_of_x) {
   extern __shared__ __align__(128) unsigned char shared_memory[];
   const uint32_t x_planes = ptx::shared_address(shared_memory), dy_planes = x_planes + x_ring * x_plane_bytes;
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, kw = thread / 32 % 3,
@@ -93,6 +96,19 @@ __global__ void __launch_bounds__(threads, 2)
   for (int i = 0; i < 3; ++i) copy_x(i);
   copy_dy(0);
   ptx::commit_copies();
+  using Table = NormTable<channels>;
+  __shared__ __align__(16) float norm_floats[Norm ? Table::floats : 1];
+  const std::conditional_t<Norm, Table, NoNorm> norm(norm_floats, norm_of_x, at.n, in_first);
+  const auto normalise_x = [&](int i) {
+    if constexpr (Norm)
+      x_copy.template normalise<1>(norm, x_planes + i % x_ring * x_plane_bytes, at.d - 1 + i, 0);
+  };
+  if constexpr (Norm) {
+    __syncthreads();
+    ptx::wait_copies<0>();
+#pragma unroll 1
+    for (int i = 0; i < 3; ++i) normalise_x(i);
+  }
 
   // Both operands lie in memory as rows of channels and are transposed on the way. Fragments of A want the
   // matrices (voxels of row h; channels 0-7, 8-15), (voxels of row h + rows; the same), those of B (channels
@@ -105,6 +121,7 @@ __global__ void __launch_bounds__(threads, 2)
 #pragma unroll 1
   for (int i = 0; i < at.march; ++i) {
     ptx::wait_copies<0>();
+    if (i > 0) normalise_x(i + 2);
     __syncthreads();  // the copies are there, and the planes that the next ones replace are done with
     if (i + 1 < at.march) {
       copy_x(i + 3);
@@ -122,17 +139,19 @@ __global__ void __launch_bounds__(threads, 2)
 }  // namespace
 
 void conv3d_backward_weight_halo_tile(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
-                                      int multiprocessors, const Exec& exec) {
+                                      int multiprocessors, const Exec& exec, const InputNorm* norm) {
+  require(norm == nullptr || input_norm_applies(*norm),
+          "gradient of conv3d's weights on tensor cores: a norm of the input comes with one slope");
   if (dy.elements() == 0) return;
   const HaloGrid grid = halo_grid(height, width, x.c / channels * (dy.c / channels), dy, multiprocessors);
   const int64_t count = dy.c * x.c * 27, pieces = grid.blocks() / grid.groups;
   WorkspaceScope scope(*exec.workspace);
   float* const partials = scope.allocate<float>(static_cast<size_t>(pieces * count));
   // More than 48 KiB must be asked for; halo_wgrad_applies() has seen that the device has it.
-  check_cuda(cudaFuncSetAttribute(halo_wgrad_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  tile.shared_bytes()));
-  halo_wgrad_kernel<<<blocks_for(grid.blocks(), 1), threads, tile.shared_bytes(), stream_of(exec)>>>(
-      partials, dy, x, grid);
+  const auto kernel = norm != nullptr ? halo_wgrad_kernel<true> : halo_wgrad_kernel<false>;
+  check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, tile.shared_bytes()));
+  kernel<<<blocks_for(grid.blocks(), 1), threads, tile.shared_bytes(), stream_of(exec)>>>(
+      partials, dy, x, grid, norm != nullptr ? norm_arguments(*norm, x.c) : NormArguments{});
   check_launch();
   accumulate_pieces(dweight, partials, count, pieces, exec);
 }

@@ -24,6 +24,12 @@ __device__ __forceinline__ void load_shared_16(uint32_t (&r)[4], uint32_t addres
 __device__ __forceinline__ void load_shared_8(uint32_t (&r)[2], uint32_t address) {
   asm volatile("ld.shared.v2.b32 {%0,%1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "r"(address) : "memory");
 }
+/// PTX ISA, "st" to the state space .shared.
+__device__ __forceinline__ void store_shared_16(uint32_t address, uint32_t r0, uint32_t r1, uint32_t r2,
+                                                uint32_t r3) {
+  asm volatile("st.shared.v4.b32 [%0], {%1,%2,%3,%4};" ::"r"(address), "r"(r0), "r"(r1), "r"(r2), "r"(r3)
+               : "memory");
+}
 __device__ __forceinline__ float load_shared_float(uint32_t address) {
   float value;
   asm volatile("ld.shared.f32 %0, [%1];" : "=f"(value) : "r"(address) : "memory");
