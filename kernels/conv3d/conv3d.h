@@ -23,7 +23,9 @@ constexpr int64_t conv3d_output_extent(int64_t extent, const Conv3dParams& p) {
 
 /// y[n,z,y,x,o] = bias[o] + sum over taps and i of w[o,i,kd,kh,kw] * x[n, z*s-p+kd, y*s-p+kh, x*s-p+kw, i];
 /// overwrites y. x: [N,D,H,W,in_channels]; y: [N,D',H',W',out_channels]; weight: (out, in, k, k, k),
-/// PyTorch's order; bias: [out] or null. Throws std::invalid_argument if shapes or params do not fit.
+/// PyTorch's order; bias: [out] or null. Throws std::invalid_argument if shapes or params do not fit. On CUDA
+/// this and the gradients below round x, w and dy to TF32 where exec.allow_tf32 and tf32_applies()
+/// (conv3d_algorithm.h).
 void conv3d_forward(View<float> y, View<const float> x, const float* weight, const float* bias,
                     const Conv3dParams& params, const Exec& exec);
 
@@ -34,7 +36,8 @@ void conv3d_backward_input(View<float> dx, View<const float> dy, const float* we
 /// The same two for bfloat16 activations, on CUDA only: weights are rounded to bfloat16 (to nearest),
 /// products and the float bias are summed in float, and sums are rounded to nearest, ties to even. Multiples
 /// of 16 channels, whose voxels lie at multiples of 16 bytes, run on tensor cores with kernel 3, padding 1
-/// and either stride, and with kernel 1 and stride 1 (conv3d_algorithm.h). Throw std::invalid_argument on the
+/// and either stride, and with kernel 1 and stride 1; so do up to 4 input channels with kernel 3, padding 1
+/// and stride 1, but for the gradient of the input (conv3d_algorithm.h). Throw std::invalid_argument on the
 /// CPU as well.
 void conv3d_forward(View<bfloat16> y, View<const bfloat16> x, const float* weight, const float* bias,
                     const Conv3dParams& params, const Exec& exec);

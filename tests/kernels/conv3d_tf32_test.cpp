@@ -256,12 +256,12 @@ void Tf32Check<ConvTranspose3dParams>::run(const Placement& x_place, const Place
 class Conv3dTf32Test : public DeviceTest {
  protected:
   // With the sums cut into `pieces`.
-  void run_pieces(const Conv3dCase& c, int64_t pieces) {
+  void run_pieces(const Conv3dCase& c, int64_t pieces, const Placement& place = {}) {
     const Tf32Check<Conv3dParams> check(c.params, c.n, c.d, c.h, c.w, exec(), true);
     SCOPED_TRACE(::testing::Message() << pieces << " pieces");
     const Exec e = exec();
     check.run(
-        {}, {},
+        place, place,
         [&](View<float> y, View<const float> x, const float* weight, const float* bias) {
           cuda::conv3d_forward_tf32(y, x, weight, bias, c.params, e, pieces);
         },
@@ -317,8 +317,14 @@ TEST_P(Conv3dTf32Test, PiecesAreExact) {
     run_pieces({{16, 40, 3, 2, 1}, 1, 3, 4, 5}, pieces);
     run_pieces({{16, 8, 3, 1, 0}, 1, 3, 5, 4}, pieces);
   }
-  // Several times around the ring of stages of the weight gradient, which cuts positions.
-  for (const int64_t pieces : {1, 2}) run_pieces({{16, 32, 3, 1, 1}, 2, 3, 17, 5}, pieces);
+  // Several times around the ring of stages of the weight gradient, which cuts positions; from row to row,
+  // plane to plane and sample to sample of views with gaps.
+  for (const int64_t pieces : {1, 2}) {
+    for (const Placement& place : {Placement{}, Placement{1, 4, 8}}) {
+      run_pieces({{16, 32, 3, 1, 1}, 2, 3, 17, 5}, pieces, place);
+      run_pieces({{8, 16, 3, 2, 1}, 2, 5, 17, 11}, pieces, place);
+    }
+  }
 }
 
 // Channel slices that tensor cores take and such that fall back, with and without a halo.
