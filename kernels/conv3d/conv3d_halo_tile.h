@@ -93,8 +93,9 @@ HaloGrid halo_grid(int height, int width, int64_t groups, const View<const bfloa
 struct HaloWgradTile {
   static constexpr int channels = 16;
   /// 8 rows: 10 loads of x a plane for 8 of dy. Six warps of 72 sums and 48 registers of fragments a lane:
-  /// two blocks fit into a multiprocessor's registers, and into 99 KiB of shared memory one.
-  int rows = 8, warps_h = 1, warps_w = 2;
+  /// two blocks fit into a multiprocessor's registers, and into 99 KiB of shared memory one. 32 x 8 voxels: 8
+  /// divides the 80 and 40 voxels along W of wide levels, 16 would compute 48 for 40.
+  int rows = 8, warps_h = 2, warps_w = 1;
   /// Planes of x and dy in shared memory: one more than the taps need, so that the next ones arrive meanwhile
   /// with one barrier a plane.
   static constexpr int x_ring = 4, dy_ring = 2;
