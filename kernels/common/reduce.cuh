@@ -81,7 +81,7 @@ __device__ inline void finish_moments(float& mean, float& variance, double sum, 
 inline constexpr int items_a_thread = 64;
 
 template <int Results, class Sum, class F>
-__global__ void __launch_bounds__(block_threads)
+__global__ void __launch_bounds__(block_threads, 4)
     grid_sums_kernel(F terms, double* partials, int64_t items, int64_t span) {
   const int64_t first = blockIdx.x * span, limit = min(items, first + span);
   Sum sums[Results] = {};
