@@ -177,6 +177,23 @@ TEST_P(TrainingStepTest, ThePlanIsWhatTheStepTakes) {
   EXPECT_EQ(plan.peak_bytes_reserved(), allocator.statistics().peak_bytes_reserved - reserved);
 }
 
+TEST_P(TrainingStepTest, ABatchOfEightOfTheSeedsSizeFitsInto24Gigabytes) {
+  const DType precision = device() == Device::cuda ? DType::bfloat16 : DType::float32;
+  Rng rng(7);
+  const auto network = make_network(Architecture{}, device(), rng);
+  const auto optimizer = make_adam({{network->named_parameters(), 1e-2, 0}});
+  const TrainingStep step(
+      *network, *optimizer,
+      [](const Tensor& logits, const Tensor& labels) { return dice_cross_entropy_loss(logits, labels, {}); },
+      device(), {.precision = precision});
+  const size_t bytes = step.planned_bytes({8, 112, 128, 80, 4});
+  // Two activations of the first level alone, twice, are the least that backward needs.
+  EXPECT_GT(bytes, 4u * 8 * 112 * 128 * 80 * 16 * bytes_of(precision));
+  EXPECT_LT(bytes + 1'000'000'000, 24'000'000'000u) << "with room for weights, moments and scratch";
+  for (const auto& [name, parameter] : network->named_parameters())
+    EXPECT_FALSE(parameter.grad().defined()) << name << ": the plan left a gradient";
+}
+
 TEST_P(TrainingStepTest, APlanThatFailsLeavesTheContextAsItWas) {
   EXPECT_THROW(MemoryPlan(device(), [] { throw std::runtime_error("stop"); }), std::runtime_error);
   const Tensor tensor = Tensor::full({4}, 2, device());
