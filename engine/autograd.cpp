@@ -38,6 +38,11 @@ void Node::pass(size_t index, const Tensor& gradient) {
   }
 }
 
+Tensor Node::take_gradient(size_t index) {
+  const Edge& edge = inputs_.at(index);
+  return edge.meta == nullptr ? Tensor() : std::exchange(edge.meta->grad, Tensor());
+}
+
 Tensor Node::accumulation_buffer(size_t index) {
   const Edge& edge = inputs_.at(index);
   if (edge.meta == nullptr)

@@ -35,6 +35,9 @@ class Node {
   [[nodiscard]] bool needs(size_t index) const { return inputs_.at(index).meta != nullptr; }
   /// Hands on the gradient of input `index`: kept if it is the first, else added.
   void pass(size_t index, const Tensor& gradient);
+  /// The gradient so far of input `index`, for an op that adds to it on its way; undefined if there was none.
+  /// The caller must pass() it on, with its own in it or besides.
+  [[nodiscard]] Tensor take_gradient(size_t index);
   /// The gradient so far of input `index` (a parameter), zero if there was none, to be added to by kernels
   /// that accumulate.
   [[nodiscard]] Tensor accumulation_buffer(size_t index);

@@ -73,13 +73,22 @@ void attention_gate_backward(View<float> dg, View<float> dx, const AttentionGate
               exec);
 }
 void attention_gate_backward(View<bfloat16> dg, View<bfloat16> dx, const AttentionGateGradients& gradients,
-                             View<const bfloat16> dy, View<const float> psi,
+                             View<const bfloat16> dy, View<const float> scores,
                              const AttentionGateStatistics& statistics, View<const bfloat16> g,
                              View<const bfloat16> x, const AttentionGateWeights& weights,
                              const AttentionGateParams& params, const Exec& exec) {
+  attention_gate_backward(dg, dx, gradients, dy, scores, statistics, g, x, weights, params, {}, exec);
+}
+void attention_gate_backward(View<bfloat16> dg, View<bfloat16> dx, const AttentionGateGradients& gradients,
+                             View<const bfloat16> dy, View<const float> psi,
+                             const AttentionGateStatistics& statistics, View<const bfloat16> g,
+                             View<const bfloat16> x, const AttentionGateWeights& weights,
+                             const AttentionGateParams& params, View<const bfloat16> dg_so_far,
+                             const Exec& exec) {
   check_backward(dg, dx, gradients, dy, psi, g, x, weights, params);
+  if (dg_so_far.data != nullptr) require_same_shape("attention_gate_backward", dg_so_far, g);
   VG_DISPATCH_CUDA(exec, attention_gate_backward, dg, dx, gradients, dy, psi, statistics, g, x, weights,
-                   params, exec);
+                   params, dg_so_far, exec);
 }
 
 }  // namespace vg::kernels

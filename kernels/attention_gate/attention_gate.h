@@ -64,5 +64,12 @@ void attention_gate_backward(View<bfloat16> dg, View<bfloat16> dx, const Attenti
                              const AttentionGateStatistics& statistics, View<const bfloat16> g,
                              View<const bfloat16> x, const AttentionGateWeights& weights,
                              const AttentionGateParams& params, const Exec& exec);
+/// ... with `dg_so_far` added to dg, the gradient that other users of g have left; null data adds nothing.
+void attention_gate_backward(View<bfloat16> dg, View<bfloat16> dx, const AttentionGateGradients& gradients,
+                             View<const bfloat16> dy, View<const float> scores,
+                             const AttentionGateStatistics& statistics, View<const bfloat16> g,
+                             View<const bfloat16> x, const AttentionGateWeights& weights,
+                             const AttentionGateParams& params, View<const bfloat16> dg_so_far,
+                             const Exec& exec);
 
 }  // namespace vg::kernels

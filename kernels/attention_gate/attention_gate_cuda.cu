@@ -500,11 +500,14 @@ void attention_gate_backward(View<bfloat16> dg, View<bfloat16> dx, const Attenti
                              View<const bfloat16> dy, View<const float> psi,
                              const AttentionGateStatistics& statistics, View<const bfloat16> g,
                              View<const bfloat16> x, const AttentionGateWeights& weights,
-                             const AttentionGateParams& params, const Exec& exec) {
-  if (attention_gate_tensor_applies(params, {dg, dx, dy, g, x}))
+                             const AttentionGateParams& params, View<const bfloat16> dg_so_far,
+                             const Exec& exec) {
+  const bool add = dg_so_far.data != nullptr;
+  if (attention_gate_tensor_applies(params, {dg, dx, dy, g, x, add ? dg_so_far : dg}))
     return attention_gate_backward_tensor(dg, dx, gradients, dy, psi, statistics, g, x, weights, params,
-                                          exec);
+                                          dg_so_far, exec);
   run_backward(dg, dx, gradients, dy, psi, statistics, g, x, weights, params, exec);
+  if (add) kernels::add(dg, dg, dg_so_far, exec);
 }
 
 }  // namespace vg::kernels::cuda

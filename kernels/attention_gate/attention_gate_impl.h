@@ -24,7 +24,8 @@ void attention_gate_backward(View<bfloat16> dg, View<bfloat16> dx, const Attenti
                              View<const bfloat16> dy, View<const float> scores,
                              const AttentionGateStatistics& statistics, View<const bfloat16> g,
                              View<const bfloat16> x, const AttentionGateWeights& weights,
-                             const AttentionGateParams& params, const Exec& exec);
+                             const AttentionGateParams& params, View<const bfloat16> dg_so_far,
+                             const Exec& exec);
 }  // namespace cuda
 
 }  // namespace vg::kernels

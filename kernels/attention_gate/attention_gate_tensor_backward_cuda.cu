@@ -185,7 +185,37 @@ __device__ __forceinline__ void convolution_gradients(Convolved<Channels>& convo
   }
 }
 
-// Writes the rows of dg or dx that the lane holds: [8 channels][row g: 2, row g + 8: 2].
+// Adds the rows of a view that the lane holds: [8 channels][row g: 2, row g + 8: 2].
+template <int Channels, bool Flat>
+__device__ __forceinline__ void add_rows(float (&d)[Channels / 8][4], const View<const bfloat16>& view,
+                                         const TilePlace<Flat>& place, const bool (&inside)[2]) {
+  const int lane = static_cast<int>(threadIdx.x) % 32, row = lane / 4, q = lane % 4;
+  const auto add = [](float(&to)[4], int half, uint32_t packed) {
+    to[2 * half] += ptx::low_bfloat16(packed);
+    to[2 * half + 1] += ptx::high_bfloat16(packed);
+  };
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const bfloat16* const in = pointer(view, place, row + 8 * half);
+    if (!inside[half]) continue;
+    if constexpr (Channels == 16) {
+      uint32_t r[2];
+      ptx::load_global_8(r, in + 4 * q);
+      add(d[0], half, r[0]);
+      add(d[1], half, r[1]);
+    } else {
+#pragma unroll
+      for (int i = 0; i < Channels / 8; i += 4) {
+        uint32_t r[4];
+        ptx::load_global_16(r, in + 8 * i + 8 * q);
+#pragma unroll
+        for (int k = 0; k < 4; ++k) add(d[i + k], half, r[k]);
+      }
+    }
+  }
+}
+
+// Writes the rows of dg or dx that the lane holds, in the same order.
 template <int Channels, bool Flat>
 __device__ __forceinline__ void store_rows(const View<bfloat16>& view, const TilePlace<Flat>& place,
                                            const bool (&inside)[2], const float (&d)[Channels / 8][4]) {
@@ -359,7 +389,10 @@ __global__ void __launch_bounds__(GateSizes<Channels>::threads, GateSizes<Channe
           }
           if constexpr (sum_weights) sums.add(packed, gradients, staging, tile);
         }
-        if constexpr (write_dg) store_rows<Channels, Flat>(dg, place, inside, of_g);
+        if constexpr (write_dg) {
+          if (gate.dg_so_far.data != nullptr) add_rows<Channels, Flat>(of_g, gate.dg_so_far, place, inside);
+          store_rows<Channels, Flat>(dg, place, inside, of_g);
+        }
         if constexpr (write_dx) store_rows<Channels, Flat>(dx, place, inside, of_x);
       });
   if constexpr (sum_weights) {
@@ -392,7 +425,8 @@ template <int Channels, bool Flat>
 void run_backward(View<bfloat16> dg, View<bfloat16> dx, const AttentionGateGradients& gradients,
                   View<const bfloat16> dy, View<const float> scores,
                   const AttentionGateStatistics& statistics, View<const bfloat16> g, View<const bfloat16> x,
-                  const AttentionGateWeights& weights, const AttentionGateParams& params, const Exec& exec) {
+                  const AttentionGateWeights& weights, const AttentionGateParams& params,
+                  View<const bfloat16> dg_so_far, const Exec& exec) {
   using S = GateSizes<Channels>;
   using Sums = WeightSums<Channels>;
   constexpr int shared_bytes = S::ring_bytes(3), sums_a_group = S::group * hidden_sums + psi_sums;
@@ -407,6 +441,7 @@ void run_backward(View<bfloat16> dg, View<bfloat16> dx, const AttentionGateGradi
 
   TensorGate gate{{g, x, dy},
                   scores,
+                  dg_so_far,
                   memory.forward_fragments,
                   memory.backward_fragments,
                   memory.hidden,
@@ -464,13 +499,13 @@ void attention_gate_backward_tensor(View<bfloat16> dg, View<bfloat16> dx,
                                     View<const float> scores, const AttentionGateStatistics& statistics,
                                     View<const bfloat16> g, View<const bfloat16> x,
                                     const AttentionGateWeights& weights, const AttentionGateParams& params,
-                                    const Exec& exec) {
+                                    View<const bfloat16> dg_so_far, const Exec& exec) {
   const bool flat = one_stride(g) && one_stride(x) && one_stride(scores) && one_stride(dy) &&
-                    one_stride(dg) && one_stride(dx);
+                    one_stride(dg) && one_stride(dx) && (dg_so_far.data == nullptr || one_stride(dg_so_far));
   dispatch_gate(x.c, flat, [&](auto known) {
     using Known = decltype(known);
     run_backward<Known::channels, Known::flat>(dg, dx, gradients, dy, scores, statistics, g, x, weights,
-                                               params, exec);
+                                               params, dg_so_far, exec);
   });
 }
 

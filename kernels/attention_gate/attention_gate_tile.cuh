@@ -118,6 +118,7 @@ __device__ __forceinline__ float sigmoid(float z) {
 struct TensorGate {
   View<const bfloat16> inputs[3];  ///< g, x, dy
   View<const float> scores;
+  View<const bfloat16> dg_so_far;  ///< added to dg, or null
   const uint4 *forward_fragments, *backward_fragments;
   const HiddenConstants* hidden;
   const PsiConstants* psi;

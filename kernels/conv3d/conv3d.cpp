@@ -90,6 +90,12 @@ void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const flo
   VG_DISPATCH_CUDA(exec, conv3d_backward_input, dx, dy, weight, params, exec);
 }
 
+void conv3d_add_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
+                               const Conv3dParams& params, const Exec& exec) {
+  check("conv3d_add_backward_input", dx, dy, weight, params, exec);
+  VG_DISPATCH_CUDA(exec, conv3d_add_backward_input, dx, dy, weight, params, exec);
+}
+
 void conv3d_backward_weight(float* dweight, View<const float> dy, View<const float> x,
                             const Conv3dParams& params, const Exec& exec) {
   check("conv3d_backward_weight", x, dy, dweight, params, exec);

@@ -52,6 +52,9 @@ void conv3d_forward(View<bfloat16> y, const OutputStatistics& statistics, View<c
                     const Exec& exec);
 void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
                            const Conv3dParams& params, const Exec& exec);
+/// dx += the same; accumulates, and rounds the sum once where the algorithm can (stride 2 on tensor cores).
+void conv3d_add_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
+                               const Conv3dParams& params, const Exec& exec);
 
 /// dweight[o,i,kd,kh,kw] += sum over n and voxels of dy[..., o] * x[shifted, i]; accumulates. Same bits for
 /// any thread count.

@@ -4,6 +4,7 @@
 #include "kernels/conv3d/conv3d_cuda.h"
 #include "kernels/conv3d/conv3d_impl.h"
 #include "kernels/conv3d/conv3d_input_norm.cuh"
+#include "kernels/elementwise/elementwise.h"
 #include "kernels/norm3d/norm3d.h"
 
 namespace vg::kernels::cuda {
@@ -98,6 +99,18 @@ void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const flo
     case Conv3dAlgorithm::direct:
       return conv3d_backward_input_direct(dx, dy, weight, nullptr, params, exec);
   }
+}
+
+void conv3d_add_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
+                               const Conv3dParams& params, const Exec& exec) {
+  const CudaLimits limits = cuda_limits();
+  if (choose_conv3d_backward_input_algorithm(params, dx, dy, limits) == Conv3dAlgorithm::strided)
+    return conv3d_add_backward_input_strided(dx, dy, weight, limits.multiprocessors, exec);
+  WorkspaceScope scope(*exec.workspace);
+  const View<bfloat16> own = contiguous_view(scope.allocate<bfloat16>(static_cast<size_t>(dx.elements())),
+                                             dx.n, dx.d, dx.h, dx.w, dx.c);
+  cuda::conv3d_backward_input(own, dy, weight, params, exec);
+  kernels::accumulate(dx, own, 1, exec);
 }
 
 void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,

@@ -108,6 +108,10 @@ void conv3d_forward_strided(View<bfloat16> y, View<const bfloat16> x, const floa
 void conv3d_backward_input_strided(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
                                    const float* bias, int multiprocessors, const Exec& exec,
                                    const OutputStatistics* statistics = nullptr);
+
+/// dx += instead of dx =.
+void conv3d_add_backward_input_strided(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
+                                       int multiprocessors, const Exec& exec);
 void conv3d_backward_weight_strided(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
                                     int multiprocessors, const Exec& exec);
 

@@ -21,6 +21,8 @@ void conv3d_forward(View<bfloat16> y, const OutputStatistics* statistics, View<c
                     const Exec& exec);
 void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
                            const Conv3dParams& params, const Exec& exec);
+void conv3d_add_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
+                               const Conv3dParams& params, const Exec& exec);
 void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
                             const InputNorm* norm, const Conv3dParams& params, const Exec& exec);
 }  // namespace cuda

@@ -62,10 +62,24 @@ __device__ __forceinline__ void start_sums(Sums& sums, const float* bias) {
   }
 }
 
+// Adds to 4 neighbouring channels of a voxel, and rounds once.
+__device__ __forceinline__ void add_to_voxel(bfloat16* to, const float (&sums)[fragments][4], int half) {
+  static_assert(fragments == 2);
+  uint32_t before[2], packed[2];
+  ptx::load_global_8(before, to);
+#pragma unroll
+  for (int j = 0; j < fragments; ++j) {
+    packed[j] = ptx::pack_bfloat16(ptx::low_bfloat16(before[j]) + sums[j][2 * half],
+                                   ptx::high_bfloat16(before[j]) + sums[j][2 * half + 1]);
+  }
+  ptx::store_global_8(to, packed[0], packed[1]);
+}
+
 // Stores the lane's channels of the fine voxels of coarse voxels (d, h + row, w) and, from the fragments'
 // lower halves, (d, h + rows + row, w) that lie inside. Four lanes store a voxel's channels: whole sectors.
 // With `Moments`, adds the moments of what it stores to `totals`, see add_lanes().
-template <bool Moments>
+// With `Add`, adds to what is there.
+template <bool Moments, bool Add>
 __device__ __forceinline__ void store_fine(float (&totals)[fragments / 2], const View<bfloat16>& out,
                                            const Sums& sums, int64_t n, int d, int h, int w,
                                            int64_t channel) {
@@ -79,7 +93,12 @@ __device__ __forceinline__ void store_fine(float (&totals)[fragments / 2], const
         const int fine_d = 2 * d + parity / 4, fine_h = 2 * (h + half * rows + row) + parity / 2 % 2,
                   fine_w = 2 * w + parity % 2;
         if (fine_d >= out.d || fine_h >= out.h || fine_w >= out.w) continue;
-        store_voxel(out.at(n, fine_d, fine_h, fine_w) + channel, sums[row][parity], half);
+        bfloat16* const to = out.at(n, fine_d, fine_h, fine_w) + channel;
+        if constexpr (Add) {
+          add_to_voxel(to, sums[row][parity], half);
+        } else {
+          store_voxel(to, sums[row][parity], half);
+        }
         if constexpr (Moments) moments.add_voxel(sums[row][parity], half);
       }
     }
@@ -88,7 +107,7 @@ __device__ __forceinline__ void store_fine(float (&totals)[fragments / 2], const
 }
 
 // With `Moments`, `moments` receives a piece from each block.
-template <bool Moments>
+template <bool Moments, bool Add>
 __global__ void __launch_bounds__(threads, 2)
     strided_transposed_kernel(View<bfloat16> out, float* moments, View<const bfloat16> in,
                               const uint32_t* packed, const float* bias, HaloGrid grid) {
@@ -135,7 +154,7 @@ __global__ void __launch_bounds__(threads, 2)
       multiply_planes(sums, inputs, planes + place * 2 * plane_bytes,
                       weights + weight_place(place, step) * Tile::weight_bytes + lane * 16);
     }
-    store_fine<Moments>(totals, out, sums, at.n, at.d + i, at.h + warp_h, at.w + lane / 4, channel);
+    store_fine<Moments, Add>(totals, out, sums, at.n, at.d + i, at.h + warp_h, at.w + lane / 4, channel);
   }
   if constexpr (Moments) {
     ptx::wait_copies<0>();
@@ -144,13 +163,13 @@ __global__ void __launch_bounds__(threads, 2)
   }
 }
 
-template <bool Moments>
+template <bool Moments, bool Add>
 void launch(const View<bfloat16>& out, const OutputStatistics* statistics, const View<const bfloat16>& in,
             const float* weight, const float* bias, int multiprocessors, const Exec& exec) {
   WorkspaceScope scope(*exec.workspace);
   const uint32_t* const packed =
       pack_strided_weights({weight, 27, out.c * 27}, out.c, in.c, Tile::out_channels, fragments, scope, exec);
-  const auto kernel = strided_transposed_kernel<Moments>;
+  const auto kernel = strided_transposed_kernel<Moments, Add>;
   // More than 48 KiB must be asked for; strided_transposed_applies() has seen that the device has it.
   check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::shared_bytes));
   const HaloGrid grid = halo_grid(Tile::height, Tile::width, out.c / Tile::out_channels, in, multiprocessors);
@@ -168,8 +187,15 @@ void conv3d_backward_input_strided(View<bfloat16> dx, View<const bfloat16> dy, c
                                    const float* bias, int multiprocessors, const Exec& exec,
                                    const OutputStatistics* statistics) {
   if (dx.elements() == 0) return;
-  if (statistics != nullptr) return launch<true>(dx, statistics, dy, weight, bias, multiprocessors, exec);
-  launch<false>(dx, nullptr, dy, weight, bias, multiprocessors, exec);
+  if (statistics != nullptr)
+    return launch<true, false>(dx, statistics, dy, weight, bias, multiprocessors, exec);
+  launch<false, false>(dx, nullptr, dy, weight, bias, multiprocessors, exec);
+}
+
+void conv3d_add_backward_input_strided(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
+                                       int multiprocessors, const Exec& exec) {
+  if (dx.elements() == 0) return;
+  launch<false, true>(dx, nullptr, dy, weight, nullptr, multiprocessors, exec);
 }
 
 }  // namespace vg::kernels::cuda

@@ -459,6 +459,58 @@ TEST_P(AttentionGateBfloat16Test, TensorCoresAgreeOnManyTiles) {
 }
 #endif
 
+TEST_P(AttentionGateBfloat16Test, TheGradientSoFarIsAdded) {
+  for (const int64_t channels : {16, 32, 64, 128, 6}) {
+    SCOPED_TRACE(channels);
+    const int64_t f = channels / 2, voxels = 2 * 3 * 5 * 7, count = voxels * channels;
+    const std::vector<int64_t> sizes{f * channels, f, f, f, f * channels, f, f, f, f, 1, 1, 1};
+    std::vector<std::unique_ptr<Buffer<float>>> weights, alone, together, statistics;
+    for (size_t i = 0; i < sizes.size(); ++i) {
+      const auto n = sizes[i];
+      weights.push_back(std::make_unique<Buffer<float>>(device(), uniform(n, static_cast<uint32_t>(i))));
+      for (auto* gradients : {&alone, &together}) {
+        gradients->push_back(
+            std::make_unique<Buffer<float>>(device(), std::vector<float>(static_cast<size_t>(n), 0.0f)));
+      }
+    }
+    for (const int64_t n : {f, f, f, f, int64_t{1}, int64_t{1}})
+      statistics.push_back(std::make_unique<Buffer<float>>(device(), n));
+    const auto w = [&](size_t i) { return weights[i]->data(); };
+    const auto gradients = [](const auto& b) {
+      const auto d = [&](size_t i) { return b[i]->data(); };
+      return AttentionGateGradients{d(0), d(1), d(2), d(3), d(4), d(5), d(6), d(7), d(8), d(9), d(10), d(11)};
+    };
+    const auto t = [&](size_t i) { return statistics[i]->data(); };
+    const auto random = [&](uint32_t seed) {
+      return std::make_unique<Buffer<bfloat16>>(device(), stored<bfloat16>(uniform(count, seed)));
+    };
+    const auto g = random(20), x = random(21), dy = random(22), so_far = random(23), y = random(24);
+    const auto dg = random(25), dx = random(26), dg_sum = random(27), dx_sum = random(28);
+    const Buffer<float> scores(device(), voxels);
+    const auto view = [&](const auto& b) { return contiguous_view(b->data(), 2, 3, 5, 7, channels); };
+    const View<float> of_scores = contiguous_view(scores.data(), 2, 3, 5, 7, 1);
+    const AttentionGateWeights weight{w(0), w(1), w(2), w(3), w(4),  w(5),
+                                      w(6), w(7), w(8), w(9), w(10), w(11)};
+    const AttentionGateStatistics statistic{t(0), t(1), t(2), t(3), t(4), t(5)};
+    const AttentionGateParams params{
+        .gate_channels = channels, .skip_channels = channels, .intermediate_channels = f};
+    attention_gate_forward(view(y), of_scores, statistic, view(g), view(x), weight, params, exec());
+    attention_gate_backward(view(dg), view(dx), gradients(alone), view(dy), of_scores, statistic, view(g),
+                            view(x), weight, params, exec());
+    attention_gate_backward(view(dg_sum), view(dx_sum), gradients(together), view(dy), of_scores, statistic,
+                            view(g), view(x), weight, params, view(so_far), exec());
+    const std::vector<float> own = to_floats(dg->get()), before = to_floats(so_far->get()),
+                             sum = to_floats(dg_sum->get());
+    for (size_t i = 0; i < sum.size(); ++i) {
+      const float expected = own[i] + before[i];
+      ASSERT_TRUE(std::abs(sum[i] - expected) <= (std::abs(own[i]) + std::abs(expected)) / 256)
+          << i << ": " << sum[i] << " " << expected;
+    }
+    EXPECT_EQ(to_floats(dx_sum->get()), to_floats(dx->get()));
+    for (size_t i = 0; i < sizes.size(); ++i) EXPECT_EQ(together[i]->get(), alone[i]->get()) << i;
+  }
+}
+
 TEST(AttentionGateBfloat16, CpuRefuses) {
   constexpr DeviceKind cpu = DeviceKind::cpu;
   Workspace workspace(cpu);

@@ -166,6 +166,35 @@ TEST_P(Conv3dStatisticsTest, OfIntegersAreExactHoweverWorkIsCut) {
   }
 }
 
+// Not statistics, but the other thing that a pass does for its neighbours: dx += instead of dx =.
+TEST_P(Conv3dStatisticsTest, InputGradientsAddToWhatIsThere) {
+  constexpr int64_t n = 2, d = 3, h = 18, w = 11;
+  for (const Case& c : cases) {
+    if (c.transposed) continue;
+    SCOPED_TRACE(::testing::Message()
+                 << c.in << "->" << c.out << " kernel " << c.kernel_size << " stride " << c.stride);
+    const auto extent = [&](int64_t e) { return c.stride == 2 ? (e + 1) / 2 : e; };
+    const int64_t od = extent(d), oh = extent(h), ow = extent(w), count = n * d * h * w * c.in;
+    const Conv3dParams p{c.in, c.out, c.kernel_size, c.stride, c.kernel_size / 2};
+    const int64_t taps = c.kernel_size * c.kernel_size * c.kernel_size;
+    const Buffer<bfloat16> dy(device(), rounded(uniform(n * od * oh * ow * c.out, 1))),
+        before(device(), rounded(uniform(count, 2))), sum(device(), rounded(uniform(count, 2))),
+        alone(device(), count);
+    const Buffer<float> weight(device(), uniform(c.in * c.out * taps, 3));
+    const auto of_x = [&](const Buffer<bfloat16>& b) { return contiguous_view(b.data(), n, d, h, w, c.in); };
+    const View<const bfloat16> gradient = contiguous_view(dy.data(), n, od, oh, ow, c.out);
+    conv3d_backward_input(of_x(alone), gradient, weight.data(), p, exec());
+    conv3d_add_backward_input(of_x(sum), gradient, weight.data(), p, exec());
+    const std::vector<bfloat16> a = before.get(), b = alone.get(), actual = sum.get();
+    for (size_t i = 0; i < a.size(); ++i) {
+      const float own = to_float(b[i]), expected = to_float(a[i]) + own;
+      // The gradient alone was rounded, and the sum is.
+      ASSERT_TRUE(std::abs(to_float(actual[i]) - expected) <= (std::abs(own) + std::abs(expected)) / 256)
+          << i << ": " << to_float(actual[i]) << " " << expected;
+    }
+  }
+}
+
 TEST_P(Conv3dStatisticsTest, NullPointersAreErrors) {
   const Buffer<bfloat16> x(device(), 16);
   const Buffer<float> weight(device(), 256);

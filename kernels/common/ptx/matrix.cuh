@@ -84,6 +84,14 @@ __device__ __forceinline__ void load_matrix_x4_transposed(uint32_t (&r)[4], uint
 #endif
 }
 
+/// The two bfloat16 of a register as floats.
+__device__ __forceinline__ float low_bfloat16(uint32_t packed) {
+  return __uint_as_float(packed << 16);
+}
+__device__ __forceinline__ float high_bfloat16(uint32_t packed) {
+  return __uint_as_float(packed & 0xFFFF0000u);
+}
+
 /// Two floats rounded to bfloat16 (nearest, ties to even), `low` in the lower half. PTX ISA, "cvt".
 __device__ __forceinline__ uint32_t pack_bfloat16(float low, float high) {
   uint32_t packed = 0;
