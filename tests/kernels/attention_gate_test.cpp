@@ -457,7 +457,6 @@ TEST_P(AttentionGateBfloat16Test, TensorCoresAgreeOnManyTiles) {
   check_bfloat16({1, 1, 31, 85, 16, 16, 8}, false, {}, exec());
   check_bfloat16({2, 1, 17, 31, 32, 32, 16}, false, {1, 0, 0}, exec());
 }
-#endif
 
 TEST_P(AttentionGateBfloat16Test, TheGradientSoFarIsAdded) {
   for (const int64_t channels : {16, 32, 64, 128, 6}) {
@@ -510,6 +509,8 @@ TEST_P(AttentionGateBfloat16Test, TheGradientSoFarIsAdded) {
     for (size_t i = 0; i < sizes.size(); ++i) EXPECT_EQ(together[i]->get(), alone[i]->get()) << i;
   }
 }
+
+#endif
 
 TEST(AttentionGateBfloat16, CpuRefuses) {
   constexpr DeviceKind cpu = DeviceKind::cpu;
