@@ -3,12 +3,14 @@
 
 #include "bench/augment_bench.h"
 #include "bench/conv3d_bench.h"
+#include "bench/infer_bench.h"
 #include "bench/train_step_bench.h"
 
 int main(int argc, char** argv) {
   CLI::App app("voxgrad-bench: times kernels and whole steps", "voxgrad-bench");
   app.require_subcommand(1);
   vg::bench::register_train_step(app);
+  vg::bench::register_infer(app);
   vg::bench::register_conv3d(app);
   vg::bench::register_augment(app);
   try {

@@ -1,0 +1,95 @@
+#include "bench/infer_bench.h"
+
+#include <omp.h>
+
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "bench/harness.h"
+#include "bench/network_flops.h"
+#include "engine/atomic_file.h"
+#include "kernels/common/simd.h"
+#include "layers/softmax.h"
+#include "nets/network.h"
+
+namespace vg::bench {
+
+namespace {
+
+struct InferBench {
+  std::string device = "cpu", precision = "float32", json;
+  std::vector<int64_t> shape = {1, 4, 112, 128, 80};
+  int threads = 0, runs = 9, warmup = 2;
+
+  void run() const {
+    if (shape.size() != 5) throw std::runtime_error("--shape: expected N,C,D,H,W");
+    if (threads > 0) omp_set_num_threads(threads);
+    const Device where = device == "cuda" ? Device::cuda : Device::cpu;
+    if (std::string reason; where == Device::cuda && !cuda_available(&reason)) {
+      throw std::runtime_error("--device cuda: no usable GPU (" + reason + ")");
+    }
+    Architecture architecture;
+    architecture.in_channels = shape[1];
+    Rng rng(1);
+    const auto network = make_network(architecture, where, rng);
+    network->train(false);
+    const NoGradGuard no_grad;
+    const Tensor noise = Tensor::activation(shape[0], shape[2], shape[3], shape[4], shape[1], where);
+    rng.normal(noise, 0, 1);
+    const Tensor input = noise.to(precision == "bfloat16" ? DType::bfloat16 : DType::float32);
+    const double peak = fma_peak_gflops();
+    const Timing timing = measure(
+        [&] {
+          const Tensor probabilities = softmax((*network)(input).to(DType::float32));
+          Context::get().synchronize(where);
+        },
+        warmup, runs);
+    const double voxels = static_cast<double>(shape[0] * shape[2] * shape[3] * shape[4]);
+    report(timing, attention_unet_flops(architecture, voxels).forward / 1e9, where == Device::cpu ? peak : 0);
+  }
+
+  void report(const Timing& timing, double gflop, double peak) const {
+    const double rate = gflop / timing.median;
+    nlohmann::ordered_json result = {{"benchmark", "infer"},
+                                     {"device", device},
+                                     {"precision", precision},
+                                     {"shape", shape},
+                                     {"threads", omp_get_max_threads()},
+                                     {"instruction_set", kernels::cpu::isa_name(kernels::cpu::active_isa())},
+                                     {"runs", runs},
+                                     {"seconds_median", timing.median},
+                                     {"seconds_min", timing.fastest},
+                                     {"seconds_max", timing.slowest},
+                                     {"gflop", gflop},
+                                     {"gflops", rate},
+                                     {"peak_gflops", peak},
+                                     {"peak_memory_bytes", peak_resident_bytes()}};
+    std::printf(
+        "infer %s %s: median %.3f s (%.3f to %.3f, %d runs), %.0f GFLOP/s of %.0f measured peak (%.0f%%), "
+        "%.2f GB peak memory\n",
+        device.c_str(), precision.c_str(), timing.median, timing.fastest, timing.slowest, runs, rate, peak,
+        peak > 0 ? 100 * rate / peak : 0.0, static_cast<double>(peak_resident_bytes()) / 1e9);
+    if (!json.empty()) write_file_atomically(json, result.dump(2) + "\n");
+  }
+};
+
+}  // namespace
+
+void register_infer(CLI::App& app) {
+  const auto bench = std::make_shared<InferBench>();
+  CLI::App* sub = app.add_subcommand("infer", "the seed's network in inference mode, and softmax");
+  sub->add_option("--device", bench->device)->check(CLI::IsMember({"cpu", "cuda"}))->capture_default_str();
+  sub->add_option("--precision", bench->precision, "of activations")
+      ->check(CLI::IsMember({"float32", "bfloat16"}))
+      ->capture_default_str();
+  sub->add_option("--shape", bench->shape, "N,C,D,H,W")->delimiter(',');
+  sub->add_option("--threads", bench->threads, "CPU threads; 0 takes all")->capture_default_str();
+  sub->add_option("--runs", bench->runs)->check(CLI::PositiveNumber)->capture_default_str();
+  sub->add_option("--warmup", bench->warmup)->check(CLI::NonNegativeNumber)->capture_default_str();
+  sub->add_option("--json", bench->json, "also write the figures to this file");
+  sub->callback([bench] { bench->run(); });
+}
+
+}  // namespace vg::bench
