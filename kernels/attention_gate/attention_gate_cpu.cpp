@@ -1,431 +1,463 @@
-// Passes over memory: forward three (statistics of the two convolutions, statistics of psi, output; the last
-// two in one with given statistics), backward three (sums for psi, sums for the branches, gradients). Each
-// goes by strips of at most 64 voxels and computes the two convolutions of its strip anew, into scratch that
-// stays in the L1 or L2 cache: that costs less than writing and reading them.
+// Passes over memory: forward three (statistics of the two convolutions, psi before its norm with its
+// statistics, output; the last two in one with given statistics), backward two (all sums, then gradients).
+// Each goes by strips and computes the two convolutions of its strip anew, into scratch that stays in the
+// cache: that costs less than writing and reading them. Norms are folded into the convolutions' weights as
+// soon as their statistics are known.
 #include <cmath>
 
 #include "kernels/attention_gate/attention_gate_impl.h"
-#include "kernels/common/channel_blocks.h"
-#include "kernels/common/map.h"
+#include "kernels/attention_gate/attention_gate_strip_cpu.h"
 #include "kernels/common/simd_math.h"
 
 namespace vg::kernels::cpu::VG_ISA {
 
 namespace {
 
-/// Voxels whose accumulators are in registers at once: enough to hide the latency of a multiply-add.
-constexpr int voxel_group = 8;
+/// Values that one broadcast each is multiplied with at once: hides the latency of a multiply-add.
+constexpr int group = 8;
 
 int64_t padded(int64_t channels) {
   return (channels + lanes - 1) / lanes * lanes;
 }
 
-/// One convolution with its batch norm. F = intermediate channels; arrays are padded with zeros to whole
-/// vectors, so that the padding contributes zeros everywhere.
+double inverse_deviation_of(float variance, float eps) {
+  return 1 / sqrt(static_cast<double>(variance) + static_cast<double>(eps));
+}
+
+/// A convolution's weights (F, channels) and bias [F].
+struct Product {
+  const float *weights, *bias;
+};
+
+/// One of the two convolutions with its batch norm.
 struct Branch {
   View<const float> input;
-  float* columns;                                          ///< weights as [input channels][padded F]
-  float* rows;                                             ///< weights as [F][padded input channels]
-  float *bias, *mean, *inverse_deviation, *scale, *shift;  ///< [padded F]; scale = gamma / deviation
+  Product convolution;
+  const float *gamma, *beta, *mean, *variance;
 };
 
-/// What every pass needs.
 struct Gate {
-  Branch branch[2];   ///< of g, of x
-  float* weight_psi;  ///< [padded F]
-  float bias_psi, mean_psi, inverse_deviation_psi, gamma_psi, beta_psi;
-  int64_t intermediate, stride;  ///< F, padded F
+  Branch branch[2];  ///< of g, of x
+  const float* weight_psi;
+  float bias_psi, gamma_psi, beta_psi, eps;
+  int64_t intermediate;  ///< F
+  StripGrid grid;
 
-  View<const float> x() const { return branch[1].input; }
-  /// Floats of a strip's scratch: both branches, and two numbers a voxel.
-  int64_t scratch_length() const { return strip_voxels * (2 * stride + 2); }
+  const View<const float>& x() const { return branch[1].input; }
+  int64_t inputs() const { return branch[0].input.c + branch[1].input.c; }
+  double voxels() const { return static_cast<double>(x().voxels()); }
+  /// Floats of a strip's scratch: both inputs, both products, and rows of numbers per voxel.
+  int64_t scratch_length() const { return grid.stride() * (inputs() + 2 * intermediate + 4); }
 };
 
-float* padded_copy(const float* values, int64_t count, WorkspaceScope& scope) {
-  float* const copy = scope.allocate<float>(static_cast<size_t>(padded(count)));
-  for (int64_t i = 0; i < padded(count); ++i) copy[i] = i < count ? values[i] : 0;
-  return copy;
+Gate make_gate(View<const float> g, View<const float> x, const AttentionGateStatistics& s,
+               const AttentionGateWeights& w, const AttentionGateParams& params) {
+  return {{{g, {w.weight_g, w.bias_g}, w.gamma_g, w.beta_g, s.mean_g, s.variance_g},
+           {x, {w.weight_x, w.bias_x}, w.gamma_x, w.beta_x, s.mean_x, s.variance_x}},
+          w.weight_psi,
+          w.bias_psi[0],
+          w.gamma_psi[0],
+          w.beta_psi[0],
+          params.eps,
+          params.intermediate_channels,
+          StripGrid(x)};
 }
 
-float inverse_deviation_of(float variance, float eps) {
-  return static_cast<float>(1 / sqrt(static_cast<double>(variance) + static_cast<double>(eps)));
-}
+// The batch norm of psi: z = (s - mean) * inverse_deviation * gamma + beta.
+struct PsiNorm {
+  float mean, inverse_deviation, gamma, beta;
+  PsiNorm(const Gate& gate, const AttentionGateStatistics& s)
+      : mean(s.mean_psi[0]),
+        inverse_deviation(static_cast<float>(inverse_deviation_of(s.variance_psi[0], gate.eps))),
+        gamma(gate.gamma_psi),
+        beta(gate.beta_psi) {}
+  VG_INLINE Vec normalised(Vec s) const { return (s - mean) * inverse_deviation; }
+};
 
-Branch pack_branch(View<const float> input, int64_t intermediate, const float* weight, const float* bias,
-                   WorkspaceScope& scope) {
-  const int64_t stride = padded(intermediate), row = padded(input.c);
-  Branch b{};
-  b.input = input;
-  b.columns = scope.allocate<float>(static_cast<size_t>(input.c * stride));
-  b.rows = scope.allocate<float>(static_cast<size_t>(intermediate * row));
-  std::memset(b.columns, 0, static_cast<size_t>(input.c * stride) * sizeof(float));
-  std::memset(b.rows, 0, static_cast<size_t>(intermediate * row) * sizeof(float));
+// Convolutions that give normalised values: weights / deviation, (bias - mean) / deviation.
+void normalise(Product& product, const Branch& b, int64_t intermediate, float eps, WorkspaceScope& scope) {
+  float* const weights = scope.allocate<float>(static_cast<size_t>(intermediate * b.input.c));
+  float* const bias = scope.allocate<float>(static_cast<size_t>(intermediate));
   for (int64_t f = 0; f < intermediate; ++f) {
-    for (int64_t c = 0; c < input.c; ++c)
-      b.columns[c * stride + f] = b.rows[f * row + c] = weight[f * input.c + c];
+    const double r = inverse_deviation_of(b.variance[f], eps);
+    for (int64_t i = f * b.input.c; i < (f + 1) * b.input.c; ++i)
+      weights[i] = static_cast<float>(r * static_cast<double>(b.convolution.weights[i]));
+    bias[f] =
+        static_cast<float>(r * (static_cast<double>(b.convolution.bias[f]) - static_cast<double>(b.mean[f])));
   }
-  b.bias = padded_copy(bias, intermediate, scope);
-  return b;
+  product = {weights, bias};
 }
 
-void set_statistics(Branch& b, const float* mean, const float* variance, const float* gamma,
-                    const float* beta, int64_t intermediate, float eps, WorkspaceScope& scope) {
-  b.mean = padded_copy(mean, intermediate, scope);
-  b.shift = padded_copy(beta, intermediate, scope);
-  b.scale = padded_copy(gamma, intermediate, scope);
-  b.inverse_deviation = padded_copy(variance, intermediate, scope);
-  for (int64_t f = 0; f < intermediate; ++f) {
-    b.inverse_deviation[f] = inverse_deviation_of(variance[f], eps);
-    b.scale[f] *= b.inverse_deviation[f];
-  }
-}
-
-void set_branch_statistics(Gate& gate, const AttentionGateStatistics& s, const AttentionGateWeights& w,
-                           const AttentionGateParams& params, WorkspaceScope& scope) {
-  const int64_t count = gate.intermediate;
-  set_statistics(gate.branch[0], s.mean_g, s.variance_g, w.gamma_g, w.beta_g, count, params.eps, scope);
-  set_statistics(gate.branch[1], s.mean_x, s.variance_x, w.gamma_x, w.beta_x, count, params.eps, scope);
-}
-
-void set_psi_statistics(Gate& gate, const AttentionGateStatistics& s, const AttentionGateParams& params) {
-  gate.mean_psi = s.mean_psi[0];
-  gate.inverse_deviation_psi = inverse_deviation_of(s.variance_psi[0], params.eps);
-}
-
-Gate pack_gate(View<const float> g, View<const float> x, const AttentionGateWeights& w,
-               const AttentionGateParams& params, WorkspaceScope& scope) {
-  Gate gate{};
-  gate.intermediate = params.intermediate_channels;
-  gate.stride = padded(gate.intermediate);
-  gate.branch[0] = pack_branch(g, gate.intermediate, w.weight_g, w.bias_g, scope);
-  gate.branch[1] = pack_branch(x, gate.intermediate, w.weight_x, w.bias_x, scope);
-  gate.weight_psi = padded_copy(w.weight_psi, gate.intermediate, scope);
-  gate.bias_psi = w.bias_psi[0];
-  gate.gamma_psi = w.gamma_psi[0];
-  gate.beta_psi = w.beta_psi[0];
-  return gate;
-}
-
-// out[v][c] = init(v, block, c) + sum over k < inner of in[v * in_stride + k] * weights[k * stride + c], for
-// `Voxels` voxels from v on and all blocks of `columns` channels; write(v, block, c, value) takes it.
-template <int Voxels, class Init, class Write>
-VG_INLINE void multiply_group(int64_t v, const float* in, int64_t in_stride, int64_t inner,
-                              const float* weights, int64_t stride, int64_t columns, const Init& init,
-                              const Write& write) {
-  for_each_block(columns, [&](auto block, int64_t c) {
-    Vec sums[Voxels];
-#pragma GCC unroll 8
-    for (int i = 0; i < Voxels; ++i) sums[i] = init(v + i, block, c);
-    for (int64_t k = 0; k < inner; ++k) {
-      const Vec weight = load(weights + k * stride + c);
-#pragma GCC unroll 8
-      for (int i = 0; i < Voxels; ++i) sums[i] += weight * in[(v + i) * in_stride + k];
+// One convolution of g and x together whose result is the relu's input: weights (F, channels of g and x).
+Product fold_norms(const Gate& gate, WorkspaceScope& scope) {
+  const int64_t inputs = gate.inputs();
+  float* const weights = scope.allocate<float>(static_cast<size_t>(gate.intermediate * inputs));
+  float* const bias = scope.allocate<float>(static_cast<size_t>(gate.intermediate));
+  for (int64_t f = 0; f < gate.intermediate; ++f) {
+    float* row = weights + f * inputs;
+    double sum = 0;
+    for (const Branch& b : gate.branch) {
+      const double scale = inverse_deviation_of(b.variance[f], gate.eps) * static_cast<double>(b.gamma[f]);
+      for (int64_t c = 0; c < b.input.c; ++c)
+        *row++ = static_cast<float>(scale * static_cast<double>(b.convolution.weights[f * b.input.c + c]));
+      sum += scale * (static_cast<double>(b.convolution.bias[f]) - static_cast<double>(b.mean[f])) +
+             static_cast<double>(b.beta[f]);
     }
-#pragma GCC unroll 8
-    for (int i = 0; i < Voxels; ++i) write(v + i, block, c, sums[i]);
-  });
-}
-
-template <class Init, class Write>
-VG_INLINE void multiply_strip(int64_t voxels, const float* in, int64_t in_stride, int64_t inner,
-                              const float* weights, int64_t stride, int64_t columns, const Init& init,
-                              const Write& write) {
-  int64_t v = 0;
-  for (; v + voxel_group <= voxels; v += voxel_group)
-    multiply_group<voxel_group>(v, in, in_stride, inner, weights, stride, columns, init, write);
-  for (; v < voxels; ++v) multiply_group<1>(v, in, in_stride, inner, weights, stride, columns, init, write);
-}
-
-// A strip's scratch: the two convolutions, before their batch norms, as [voxels][padded F].
-struct Strip {
-  int64_t row, first, voxels;
-  float* convolved[2];
-  float *a, *b;  // [strip_voxels] each: at the pass's disposal
-
-  Strip(const Gate& gate, int64_t row_, int64_t first_, int64_t voxels_, float* scratch)
-      : row(row_),
-        first(first_),
-        voxels(voxels_),
-        convolved{scratch, scratch + strip_voxels * gate.stride},
-        a(scratch + 2 * strip_voxels * gate.stride),
-        b(a + strip_voxels) {}
-};
-
-VG_INLINE void convolve(const Gate& gate, const Strip& strip) {
-  for (int side = 0; side < 2; ++side) {
-    const Branch& b = gate.branch[side];
-    float* const out = strip.convolved[side];
-    multiply_strip(
-        strip.voxels, pointer(b.input, strip.row, strip.first), b.input.stride_w, b.input.c, b.columns,
-        gate.stride, gate.stride, [&](int64_t, auto block, int64_t f) { return block.load(b.bias + f); },
-        [&](int64_t v, auto block, int64_t f, Vec sum) { block.store(out + v * gate.stride + f, sum); });
+    bias[f] = static_cast<float>(sum);
   }
+  return {weights, bias};
 }
 
-// The parameters of one vector of intermediate channels, in registers.
-struct HiddenParameters {
-  Vec mean[2], inverse_deviation[2], scale[2], shift, weight_psi;
-  VG_INLINE HiddenParameters(const Gate& gate, int64_t f)
-      : mean{load(gate.branch[0].mean + f), load(gate.branch[1].mean + f)},
-        inverse_deviation{load(gate.branch[0].inverse_deviation + f),
-                          load(gate.branch[1].inverse_deviation + f)},
-        scale{load(gate.branch[0].scale + f), load(gate.branch[1].scale + f)},
-        shift(load(gate.branch[0].shift + f) + load(gate.branch[1].shift + f)),
-        weight_psi(load(gate.weight_psi + f)) {}
+// A strip with its inputs in scratch, rows of `stride` floats: channels of g, channels of x.
+struct Strip : VoxelStrip {
+  int64_t stride;
+  const float *g[most_strip_voxels], *x[most_strip_voxels];
+  float *inputs, *products, *rows;  ///< products: two of F rows; rows: four, at the pass's disposal
 
-  // Before the relu.
-  VG_INLINE Vec hidden(Vec of_g, Vec of_x) const {
-    return (of_g - mean[0]) * scale[0] + (of_x - mean[1]) * scale[1] + shift;
+  Strip(const Gate& gate, const VoxelStrip& strip, float* scratch)
+      : VoxelStrip(strip),
+        stride(gate.grid.stride()),
+        inputs(scratch),
+        products(scratch + gate.inputs() * stride),
+        rows(products + 2 * gate.intermediate * stride) {
+    point(g, gate.branch[0].input);
+    point(x, gate.branch[1].input);
+    transpose_channels(inputs, stride, g, gate.branch[0].input.c, vectors());
+    transpose_channels(inputs + gate.branch[0].input.c * stride, stride, x, gate.branch[1].input.c,
+                       vectors());
+  }
+
+  /// Products of g and of x with their own weights.
+  void multiply(const Gate& gate, const Product& of_g, const Product& of_x) const {
+    const int64_t channels = gate.branch[0].input.c, f = gate.intermediate;
+    multiply_strip(products, inputs, stride, vectors(), of_g.weights, of_g.bias, channels, f);
+    multiply_strip(products + f * stride, inputs + channels * stride, stride, vectors(), of_x.weights,
+                   of_x.bias, gate.branch[1].input.c, f);
   }
 };
-
-// out[v] = w_psi . relu(hidden) + b_psi.
-VG_INLINE void psi_before_norm(const Gate& gate, const Strip& strip, float* out) {
-  for (int64_t v = 0; v < strip.voxels; ++v) out[v] = gate.bias_psi;
-  for (int64_t f = 0; f < gate.stride; f += lanes) {
-    const HiddenParameters p(gate, f);
-    for (int64_t v = 0; v < strip.voxels; ++v) {
-      const int64_t at = v * gate.stride + f;
-      const Vec h = p.hidden(load(strip.convolved[0] + at), load(strip.convolved[1] + at));
-      out[v] += horizontal_sum((h <= 0.0f ? Vec{} : h) * p.weight_psi);
-    }
-  }
-}
-
-// psi = sigmoid(norm(before)) and y = x * psi for `voxels` voxels of a row. `before` and `values` are strips
-// of floats; the rest of their last vector is scratch.
-VG_INLINE void write_output(const Gate& gate, int64_t row, int64_t first, int64_t voxels, const float* before,
-                            float* values, const View<float>& y, const View<float>& psi) {
-  const Vec scale = broadcast(gate.inverse_deviation_psi * gate.gamma_psi);
-  for (int64_t v = 0; v < voxels; v += lanes)
-    store(values + v, sigmoid((load(before + v) - gate.mean_psi) * scale + gate.beta_psi));
-  const View<const float> x = gate.x();
-  for (int64_t v = 0; v < voxels; ++v) {
-    *pointer(psi, row, first + v) = values[v];
-    const float* const in = pointer(x, row, first + v);
-    float* const out = pointer(y, row, first + v);
-    for_each_block(x.c, [&](auto block, int64_t c) { block.store(out + c, block.load(in + c) * values[v]); });
-  }
-}
 
 // Calls body(strip, sums) for all strips and adds up what it adds to sums[length].
 template <class Body>
 void for_each_gate_strip(const Gate& gate, double* sums, int64_t length, Workspace& workspace,
                          const Body& body) {
-  const View<const float> x = gate.x();
-  sum_rows(sums, 1, x.rows(), length, gate.scratch_length(), workspace,
-           [&](int64_t row, double* row_sums, float* scratch) {
-             for_each_strip(x.w, [&](int64_t first, int64_t voxels) {
-               const Strip strip(gate, row, first, voxels, scratch);
-               convolve(gate, strip);
-               body(strip, row_sums);
-             });
+  sum_rows(sums, 1, gate.grid.strips(), length, gate.scratch_length(), workspace,
+           [&](int64_t index, double* strip_sums, float* scratch) {
+             body(Strip(gate, gate.grid.strip(index), scratch), strip_sums);
            });
+}
+
+double* allocate_sums(int64_t count, WorkspaceScope& scope) {
+  return scope.allocate<double>(static_cast<size_t>(count));
 }
 
 void branch_statistics(const Gate& gate, const AttentionGateStatistics& s, Workspace& workspace) {
   WorkspaceScope scope(workspace);
-  const int64_t stride = gate.stride;
-  double* const sums = scope.allocate<double>(static_cast<size_t>(4 * stride));
-  for_each_gate_strip(gate, sums, 4 * stride, workspace, [&](const Strip& strip, double* strip_sums) {
-    for (int side = 0; side < 2; ++side) {
-      for (int64_t f = 0; f < stride; f += lanes)
-        add_moments(strip_sums + 2 * side * stride + f, strip_sums + (2 * side + 1) * stride + f,
-                    strip.convolved[side] + f, strip.voxels, stride, FullBlock{});
-    }
+  const int64_t f = gate.intermediate, length = 2 * f * 2 * lanes;
+  double* const sums = allocate_sums(length, scope);
+  for_each_gate_strip(gate, sums, length, workspace, [&](const Strip& strip, double* strip_sums) {
+    strip.multiply(gate, gate.branch[0].convolution, gate.branch[1].convolution);
+    for (int64_t i = 0; i < 2 * f; ++i)
+      add_lane_moments(strip_sums + 2 * i * lanes, strip_sums + (2 * i + 1) * lanes,
+                       strip.products + i * strip.stride, strip);
   });
-  const double count = static_cast<double>(gate.x().voxels());
-  for (int64_t f = 0; f < gate.intermediate; ++f) {
-    finish_moments(s.mean_g + f, s.variance_g + f, sums[f], sums[stride + f], count);
-    finish_moments(s.mean_x + f, s.variance_x + f, sums[2 * stride + f], sums[3 * stride + f], count);
+  for (int64_t i = 0; i < 2 * f; ++i) {
+    const double *const sum = sums + 2 * i * lanes, *const square = sum + lanes;
+    finish_moments(i < f ? s.mean_g + i : s.mean_x + i - f, i < f ? s.variance_g + i : s.variance_x + i - f,
+                   sum_of_lanes(sum), sum_of_lanes(square), gate.voxels());
   }
+}
+
+// out[v] = w_psi . relu(hidden) + b_psi; hidden: F rows.
+VG_INLINE void psi_before_norm(const Gate& gate, const Strip& strip, const float* hidden, float* out) {
+  for (int64_t v = 0; v < strip.vectors(); ++v) {
+    Vec sum = broadcast(gate.bias_psi);
+    const float* h = hidden + v * lanes;
+    for (int64_t f = 0; f < gate.intermediate; ++f, h += strip.stride) {
+      const Vec value = load(h);
+      sum += gate.weight_psi[f] * (value <= 0.0f ? Vec{} : value);
+    }
+    store(out + v * lanes, sum);
+  }
+}
+
+// psi = sigmoid(norm(s)) and y = x * psi. `s`: a row of scratch, overwritten with psi.
+VG_INLINE void write_output(const VoxelStrip& strip, const PsiNorm& norm, float* s, const float* const* x,
+                            const View<float>& y, const View<float>& psi) {
+  float *to[most_strip_voxels], *to_psi[most_strip_voxels];
+  strip.point(to, y);
+  strip.point(to_psi, psi);
+  for (int64_t v = 0; v < strip.vectors() * lanes; v += lanes)
+    store(s + v, sigmoid(norm.normalised(load(s + v)) * norm.gamma + norm.beta));
+  for_each_block(y.c, [&](auto block, int64_t c) {
+    for (int64_t v = 0; v < strip.voxels(); ++v) block.store(to[v] + c, block.load(x[v] + c) * s[v]);
+  });
+  for (int64_t v = 0; v < strip.voxels(); ++v) *to_psi[v] = s[v];
 }
 
 // Leaves what the sigmoid's batch norm will get in `psi`.
 void psi_statistics(const Gate& gate, const AttentionGateStatistics& s, const View<float>& psi,
                     Workspace& workspace) {
-  double sums[2];
-  for_each_gate_strip(gate, sums, 2, workspace, [&](const Strip& strip, double* strip_sums) {
-    psi_before_norm(gate, strip, strip.a);
-    for (int64_t v = 0; v < strip.voxels; ++v) {
-      *pointer(psi, strip.row, strip.first + v) = strip.a[v];
-      const double value = static_cast<double>(strip.a[v]);
-      strip_sums[0] += value;
-      strip_sums[1] += value * value;
-    }
+  WorkspaceScope scope(workspace);
+  const Product folded = fold_norms(gate, scope);
+  double sums[2 * lanes];
+  for_each_gate_strip(gate, sums, 2 * lanes, workspace, [&](const Strip& strip, double* strip_sums) {
+    multiply_strip(strip.products, strip.inputs, strip.stride, strip.vectors(), folded.weights, folded.bias,
+                   gate.inputs(), gate.intermediate);
+    psi_before_norm(gate, strip, strip.products, strip.rows);
+    add_lane_moments(strip_sums, strip_sums + lanes, strip.rows, strip);
+    float* to[most_strip_voxels];
+    strip.point(to, psi);
+    for (int64_t v = 0; v < strip.voxels(); ++v) *to[v] = strip.rows[v];
   });
-  finish_moments(s.mean_psi, s.variance_psi, sums[0], sums[1], static_cast<double>(psi.voxels()));
+  finish_moments(s.mean_psi, s.variance_psi, sum_of_lanes(sums), sum_of_lanes(sums + lanes), gate.voxels());
 }
 
-// Backward, first pass. dz = d loss / d (the sigmoid's argument) and the psi batch norm's normalised input go
-// to [voxels] arrays; sums: of dz, of dz * normalised.
+// All in one pass, with given statistics.
+void forward_with_fixed_statistics(const Gate& gate, const AttentionGateStatistics& s, const View<float>& y,
+                                   const View<float>& psi, Workspace& workspace) {
+  WorkspaceScope scope(workspace);
+  const Product folded = fold_norms(gate, scope);
+  const PsiNorm norm(gate, s);
+  for_each_gate_strip(gate, nullptr, 0, workspace, [&](const Strip& strip, double*) {
+    multiply_strip(strip.products, strip.inputs, strip.stride, strip.vectors(), folded.weights, folded.bias,
+                   gate.inputs(), gate.intermediate);
+    psi_before_norm(gate, strip, strip.products, strip.rows);
+    write_output(strip, norm, strip.rows, strip.x, y, psi);
+  });
+}
+
+// Backward. dz = d loss / d (the sigmoid's argument), and the normalised input of psi's batch norm; both
+// [strips][stride], zero in lanes beyond a strip's voxels.
 struct PsiGradient {
   float *dz, *normalised;
-  double sums[2];
 };
 
-void psi_gradient(const Gate& gate, PsiGradient& gradient, const View<const float>& dy,
-                  const View<const float>& psi, Workspace& workspace) {
-  const View<const float> x = gate.x();
-  for_each_gate_strip(gate, gradient.sums, 2, workspace, [&](const Strip& strip, double* strip_sums) {
-    psi_before_norm(gate, strip, strip.a);
-    float sum = 0, product = 0;
-    for (int64_t v = 0; v < strip.voxels; ++v) {
-      const int64_t w = strip.first + v;
-      const float *const u = pointer(dy, strip.row, w), *const in = pointer(x, strip.row, w);
-      Vec dot{};
-      for_each_block(x.c, [&](auto block, int64_t c) { dot += block.load(u + c) * block.load(in + c); });
-      const float coefficient = *pointer(psi, strip.row, w);
-      const float dz = horizontal_sum(dot) * coefficient * (1 - coefficient);
-      const float normalised = (strip.a[v] - gate.mean_psi) * gate.inverse_deviation_psi;
-      gradient.dz[strip.row * x.w + w] = dz;
-      gradient.normalised[strip.row * x.w + w] = normalised;
-      sum += dz;
-      product += dz * normalised;
+// Sums over voxels, each by lanes. For psi: of dz and of dz * normalised. Then for each f, over the voxels
+// whose hidden value is positive, of the products of (dz, 1, normalised) and (1, a, u), a and u being the
+// normalised convolutions. d loss / d s = k (dz - m1 - normalised * m2) is linear in the first three, and m1
+// and m2 are known only at the end: all that the batch norms' gradients need follows from these sums.
+constexpr int64_t psi_sums = 2, hidden_sums = 9;
+
+// dot[v] = dy . x.
+VG_INLINE void dot_products(const Strip& strip, const float* const* dy, int64_t channels, float* dot) {
+  for (int64_t v = 0; v < strip.vectors() * lanes; v += lanes) {
+    Vec square[lanes] = {};
+    for_each_block(channels, [&](auto block, int64_t c) {
+#pragma GCC unroll 16
+      for (int i = 0; i < lanes; ++i) square[i] += block.load(dy[v + i] + c) * block.load(strip.x[v + i] + c);
+    });
+    transpose(square);
+#pragma GCC unroll 4
+    for (int half = lanes / 2; half > 0; half /= 2) {
+#pragma GCC unroll 8
+      for (int i = 0; i < half; ++i) square[i] += square[i + half];
     }
-    strip_sums[0] += static_cast<double>(sum);
-    strip_sums[1] += static_cast<double>(product);
-  });
-}
-
-// ds[v] = d loss / d (w_psi . relu(hidden) + b_psi), from what the first pass found.
-VG_INLINE void psi_input_gradient(const Gate& gate, const PsiGradient& gradient, const Strip& strip,
-                                  bool fixed, float* ds) {
-  const double count = static_cast<double>(gate.x().voxels());
-  const float mean = fixed ? 0.0f : static_cast<float>(gradient.sums[0] / count),
-              mean_product = fixed ? 0.0f : static_cast<float>(gradient.sums[1] / count);
-  const float scale = gate.gamma_psi * gate.inverse_deviation_psi;
-  const int64_t first = strip.row * gate.x().w + strip.first;
-  for (int64_t v = 0; v < strip.voxels; ++v)
-    ds[v] = scale * (gradient.dz[first + v] - mean - gradient.normalised[first + v] * mean_product);
-}
-
-// Second pass: sums over voxels of, per intermediate channel, dh, dh * normalised g, dh * normalised x and
-// ds * h, [4][padded F], then the sum of ds. dh = d loss / d hidden, which both batch norms get.
-constexpr int64_t hidden_sums = 4;
-
-void hidden_gradient(const Gate& gate, const PsiGradient& gradient, double* sums, bool fixed,
-                     Workspace& workspace) {
-  const int64_t stride = gate.stride;
-  for_each_gate_strip(gate, sums, hidden_sums * stride + 1, workspace,
-                      [&](const Strip& strip, double* strip_sums) {
-                        float* const ds = strip.a;
-                        psi_input_gradient(gate, gradient, strip, fixed, ds);
-                        for (int64_t f = 0; f < stride; f += lanes) {
-                          const HiddenParameters p(gate, f);
-                          Vec total[hidden_sums] = {};
-                          for (int64_t v = 0; v < strip.voxels; ++v) {
-                            const Vec of_g = load(strip.convolved[0] + v * stride + f),
-                                      of_x = load(strip.convolved[1] + v * stride + f);
-                            const Vec h = p.hidden(of_g, of_x);
-                            const Vec dh = h <= 0.0f ? Vec{} : p.weight_psi * ds[v];
-                            total[0] += dh;
-                            total[1] += dh * ((of_g - p.mean[0]) * p.inverse_deviation[0]);
-                            total[2] += dh * ((of_x - p.mean[1]) * p.inverse_deviation[1]);
-                            total[3] += (h <= 0.0f ? Vec{} : h) * ds[v];
-                          }
-                          for (int64_t r = 0; r < hidden_sums; ++r)
-                            add_to(strip_sums + r * stride + f, total[r], FullBlock{});
-                        }
-                        float sum = 0;
-                        for (int64_t v = 0; v < strip.voxels; ++v) sum += ds[v];
-                        strip_sums[hidden_sums * stride] += static_cast<double>(sum);
-                      });
-}
-
-// Third pass. Turns the strip's convolutions into the gradients of the convolutions' outputs, in place, and
-// adds these up; `means` is [3][padded F]: the second pass's first three sums over the number of voxels.
-VG_INLINE void convolution_gradients(const Gate& gate, const Strip& strip, const float* ds,
-                                     const float* means, double* sums) {
-  const int64_t stride = gate.stride;
-  for (int64_t f = 0; f < stride; f += lanes) {
-    const HiddenParameters p(gate, f);
-    const Vec mean = load(means + f), mean_g = load(means + stride + f),
-              mean_x = load(means + 2 * stride + f);
-    Vec total[2] = {};
-    for (int64_t v = 0; v < strip.voxels; ++v) {
-      float *const at_g = strip.convolved[0] + v * stride + f, *const at_x =
-                                                                   strip.convolved[1] + v * stride + f;
-      const Vec of_g = load(at_g), of_x = load(at_x);
-      const Vec dh = (p.hidden(of_g, of_x) <= 0.0f ? Vec{} : p.weight_psi * ds[v]) - mean;
-      const Vec gradient_g = p.scale[0] * (dh - (of_g - p.mean[0]) * p.inverse_deviation[0] * mean_g);
-      const Vec gradient_x = p.scale[1] * (dh - (of_x - p.mean[1]) * p.inverse_deviation[1] * mean_x);
-      total[0] += gradient_g;
-      total[1] += gradient_x;
-      store(at_g, gradient_g);
-      store(at_x, gradient_x);
-    }
-    add_to(sums + f, total[0], FullBlock{});
-    add_to(sums + stride + f, total[1], FullBlock{});
+    store(dot + v, square[0]);
   }
 }
 
-// sums[f][padded channels] += sum over the strip of gradient[v][f] * input[v][c], `Rows` values of f at once.
+// The normalised convolutions of one vector of voxels and one f, and what the relu gets of them.
+struct Hidden {
+  Vec a, u, h;
+  VG_INLINE Hidden(const Gate& gate, const Strip& strip, int64_t f, int64_t v)
+      : a(load(strip.products + f * strip.stride + v * lanes)),
+        u(load(strip.products + (gate.intermediate + f) * strip.stride + v * lanes)),
+        h(a * gate.branch[0].gamma[f] +
+          (u * gate.branch[1].gamma[f] + (gate.branch[0].beta[f] + gate.branch[1].beta[f]))) {}
+};
+
+void strip_psi_gradient(const Gate& gate, const PsiNorm& norm, const PsiGradient& gradient,
+                        const Strip& strip, const View<const float>& dy, const View<const float>& psi,
+                        double* sums) {
+  const float *at_dy[most_strip_voxels], *at_psi[most_strip_voxels];
+  strip.point(at_dy, dy);
+  strip.point(at_psi, psi);
+  float *const dot = strip.rows, *const coefficient = dot + strip.stride;
+  dot_products(strip, at_dy, dy.c, dot);
+  for (int64_t v = 0; v < strip.vectors() * lanes; ++v) coefficient[v] = *at_psi[v];
+  Vec sum{}, product{};
+  for (int64_t v = 0; v < strip.vectors(); ++v) {
+    Vec s = broadcast(gate.bias_psi);
+    for (int64_t f = 0; f < gate.intermediate; ++f) {
+      const Vec h = Hidden(gate, strip, f, v).h;
+      s += gate.weight_psi[f] * (h <= 0.0f ? Vec{} : h);
+    }
+    const Vec p = load(coefficient + v * lanes), one = strip.inside(v);
+    const Vec dz = load(dot + v * lanes) * p * (1.0f - p) * one, normalised = norm.normalised(s) * one;
+    sum += dz;
+    product += dz * normalised;
+    store(gradient.dz + strip.index * strip.stride + v * lanes, dz);
+    store(gradient.normalised + strip.index * strip.stride + v * lanes, normalised);
+  }
+  add_to(sums, sum, FullBlock{});
+  add_to(sums + lanes, product, FullBlock{});
+}
+
+void strip_hidden_sums(const Gate& gate, const PsiGradient& gradient, const Strip& strip, double* sums) {
+  const float *const dz = gradient.dz + strip.index * strip.stride, *const normalised =
+                                                                        gradient.normalised +
+                                                                        strip.index * strip.stride;
+  for (int64_t f = 0; f < gate.intermediate; ++f, sums += hidden_sums * lanes) {
+    Vec total[hidden_sums] = {};
+    for (int64_t v = 0; v < strip.vectors(); ++v) {
+      const Hidden hidden(gate, strip, f, v);
+      const Vec factors[3] = {load(dz + v * lanes), strip.inside(v), load(normalised + v * lanes)};
+      const Vec a = hidden.h <= 0.0f ? Vec{} : hidden.a, u = hidden.h <= 0.0f ? Vec{} : hidden.u;
+#pragma GCC unroll 3
+      for (int i = 0; i < 3; ++i) {
+        total[3 * i] += hidden.h <= 0.0f ? Vec{} : factors[i];
+        total[3 * i + 1] += factors[i] * a;
+        total[3 * i + 2] += factors[i] * u;
+      }
+    }
+#pragma GCC unroll 9
+    for (int i = 0; i < hidden_sums; ++i) add_to(sums + i * lanes, total[i], FullBlock{});
+  }
+}
+
+// What the last pass needs per f: means of dh, dh * a, dh * u over the voxels (zero with fixed statistics),
+// dh being d loss / d hidden, which both norms get; for psi the same means, and factors of the gradients.
+struct Means {
+  float *dh, *dh_a, *dh_u;   ///< [F] each
+  float *scale_g, *scale_x;  ///< [F]: gamma / deviation
+  float scale_psi, dz, dz_product;
+};
+
+void add(float& gradient, double value) {
+  gradient += static_cast<float>(value);
+}
+
+// Takes gradients of everything but W_g and W_x, and the means, from the sums. A bias before a norm that
+// computes its statistics has the gradient zero.
+Means finish_sums(const Gate& gate, const PsiNorm& norm, const AttentionGateGradients& gradients,
+                  const double* sums, bool fixed, WorkspaceScope& scope) {
+  const int64_t count = gate.intermediate;
+  float* const values = scope.allocate<float>(static_cast<size_t>(5 * count));
+  const double sum = sum_of_lanes(sums), product = sum_of_lanes(sums + lanes);
+  const double mean = fixed ? 0 : sum / gate.voxels(), mean_product = fixed ? 0 : product / gate.voxels();
+  const double scale = static_cast<double>(norm.gamma) * static_cast<double>(norm.inverse_deviation);
+  const Means means{values,
+                    values + count,
+                    values + 2 * count,
+                    values + 3 * count,
+                    values + 4 * count,
+                    static_cast<float>(scale),
+                    static_cast<float>(mean),
+                    static_cast<float>(mean_product)};
+  add(gradients.beta_psi[0], sum);
+  add(gradients.gamma_psi[0], product);
+  if (fixed) add(gradients.bias_psi[0], scale * sum);
+  for (int64_t f = 0; f < count; ++f) {
+    const Branch &g = gate.branch[0], &x = gate.branch[1];
+    const double* const of_f = sums + (psi_sums + f * hidden_sums) * lanes;
+    double ds[3];  // sums of d loss / d s times 1, a, u over the voxels with a positive hidden value
+    for (int i = 0; i < 3; ++i)
+      ds[i] = scale * (sum_of_lanes(of_f + i * lanes) - mean * sum_of_lanes(of_f + (3 + i) * lanes) -
+                       mean_product * sum_of_lanes(of_f + (6 + i) * lanes));
+    const double weight = static_cast<double>(gate.weight_psi[f]);
+    add(gradients.weight_psi[f],
+        static_cast<double>(g.gamma[f]) * ds[1] + static_cast<double>(x.gamma[f]) * ds[2] +
+            (static_cast<double>(g.beta[f]) + static_cast<double>(x.beta[f])) * ds[0]);
+    add(gradients.beta_g[f], weight * ds[0]);
+    add(gradients.beta_x[f], weight * ds[0]);
+    add(gradients.gamma_g[f], weight * ds[1]);
+    add(gradients.gamma_x[f], weight * ds[2]);
+    const double share = fixed ? 0 : weight / gate.voxels();
+    means.dh[f] = static_cast<float>(share * ds[0]);
+    means.dh_a[f] = static_cast<float>(share * ds[1]);
+    means.dh_u[f] = static_cast<float>(share * ds[2]);
+    const double scale_g = static_cast<double>(g.gamma[f]) * inverse_deviation_of(g.variance[f], gate.eps),
+                 scale_x = static_cast<double>(x.gamma[f]) * inverse_deviation_of(x.variance[f], gate.eps);
+    means.scale_g[f] = static_cast<float>(scale_g);
+    means.scale_x[f] = static_cast<float>(scale_x);
+    if (fixed) {
+      add(gradients.bias_g[f], scale_g * weight * ds[0]);
+      add(gradients.bias_x[f], scale_x * weight * ds[0]);
+    }
+  }
+  return means;
+}
+
+// Turns the strip's normalised convolutions into the gradients of the convolutions' outputs, in place.
+void convolution_gradients(const Gate& gate, const PsiGradient& gradient, const Means& means,
+                           const Strip& strip) {
+  float* const ds = strip.rows;
+  const int64_t first = strip.index * strip.stride;
+  for (int64_t v = 0; v < strip.vectors() * lanes; v += lanes)
+    store(ds + v, means.scale_psi * (load(gradient.dz + first + v) - means.dz -
+                                     load(gradient.normalised + first + v) * means.dz_product));
+  for (int64_t f = 0; f < gate.intermediate; ++f) {
+    float *const of_g = strip.products + f * strip.stride, *const of_x =
+                                                               of_g + gate.intermediate * strip.stride;
+    for (int64_t v = 0; v < strip.vectors(); ++v) {
+      const Hidden hidden(gate, strip, f, v);
+      const Vec dh = (hidden.h <= 0.0f ? Vec{} : gate.weight_psi[f] * load(ds + v * lanes)) - means.dh[f];
+      store(of_g + v * lanes, means.scale_g[f] * (dh - hidden.a * means.dh_a[f]));
+      store(of_x + v * lanes, means.scale_x[f] * (dh - hidden.u * means.dh_u[f]));
+    }
+  }
+}
+
+// sums[f][padded channels] += sum over the strip of gradient[f][v] * input[v][c], `Rows` values of f at once.
 template <int Rows>
-VG_INLINE void add_outer_products(double* sums, const Strip& strip, const float* gradient, int64_t stride,
-                                  const View<const float>& input) {
-  const float* const in = pointer(input, strip.row, strip.first);
-  const int64_t row = padded(input.c);
-  for_each_block(input.c, [&](auto block, int64_t c) {
+VG_INLINE void add_outer_products(double* sums, const Strip& strip, const float* gradient,
+                                  const float* const* input, int64_t channels) {
+  for_each_block(channels, [&](auto block, int64_t c) {
     Vec total[Rows] = {};
-    for (int64_t v = 0; v < strip.voxels; ++v) {
-      const Vec value = block.load(in + v * input.stride_w + c);
+    for (int64_t v = 0; v < strip.voxels(); ++v) {
+      const Vec value = block.load(input[v] + c);
 #pragma GCC unroll 8
-      for (int i = 0; i < Rows; ++i) total[i] += value * gradient[v * stride + i];
+      for (int i = 0; i < Rows; ++i) total[i] += value * gradient[i * strip.stride + v];
     }
 #pragma GCC unroll 8
-    for (int i = 0; i < Rows; ++i) add_to(sums + i * row + c, total[i], block);
+    for (int i = 0; i < Rows; ++i) add_to(sums + i * padded(channels) + c, total[i], block);
   });
 }
 
-// Third pass: dg, dx, and sums [padded F] of either branch's gradient, [F][padded channels] of either's
-// weights.
-void input_gradients(const Gate& gate, const PsiGradient& gradient, const float* means, double* sums,
-                     int64_t length, const View<float>& dg, const View<float>& dx,
-                     const View<const float>& dy, const View<const float>& psi, bool fixed,
-                     Workspace& workspace) {
-  const int64_t stride = gate.stride;
-  for_each_gate_strip(gate, sums, length, workspace, [&](const Strip& strip, double* strip_sums) {
-    float* const ds = strip.a;
-    psi_input_gradient(gate, gradient, strip, fixed, ds);
-    convolution_gradients(gate, strip, ds, means, strip_sums);
-    double* weight_sums = strip_sums + 2 * stride;
-    for (int side = 0; side < 2; ++side) {
-      const Branch& b = gate.branch[side];
-      const int64_t row = padded(b.input.c);
-      const float* const g = strip.convolved[side];
-      int64_t f = 0;
-      for (; f + voxel_group <= gate.intermediate; f += voxel_group)
-        add_outer_products<voxel_group>(weight_sums + f * row, strip, g + f, stride, b.input);
-      for (; f < gate.intermediate; ++f)
-        add_outer_products<1>(weight_sums + f * row, strip, g + f, stride, b.input);
-      weight_sums += gate.intermediate * row;
+// to[v][c] = init(v, block, c) + sum over f of weights[f * channels + c] * gradient[f][v].
+template <int Voxels, class Init>
+VG_INLINE void multiply_voxels(const Gate& gate, const Strip& strip, int64_t v, const float* weights,
+                               int64_t channels, const float* gradient, float* const* to, const Init& init) {
+  for_each_block(channels, [&](auto block, int64_t c) {
+    Vec sum[Voxels];
+#pragma GCC unroll 8
+    for (int i = 0; i < Voxels; ++i) sum[i] = init(v + i, block, c);
+    for (int64_t f = 0; f < gate.intermediate; ++f) {
+      const Vec weight = block.load(weights + f * channels + c);
+#pragma GCC unroll 8
+      for (int i = 0; i < Voxels; ++i) sum[i] += weight * gradient[f * strip.stride + v + i];
     }
-    multiply_strip(
-        strip.voxels, strip.convolved[0], stride, gate.intermediate, gate.branch[0].rows, padded(dg.c), dg.c,
-        [](int64_t, auto, int64_t) { return Vec{}; },
-        [&](int64_t v, auto block, int64_t c, Vec sum) {
-          block.store(pointer(dg, strip.row, strip.first + v) + c, sum);
-        });
-    multiply_strip(
-        strip.voxels, strip.convolved[1], stride, gate.intermediate, gate.branch[1].rows, padded(dx.c), dx.c,
-        [&](int64_t v, auto block, int64_t c) {
-          const int64_t w = strip.first + v;
-          return block.load(pointer(dy, strip.row, w) + c) * *pointer(psi, strip.row, w);
-        },
-        [&](int64_t v, auto block, int64_t c, Vec sum) {
-          block.store(pointer(dx, strip.row, strip.first + v) + c, sum);
-        });
+#pragma GCC unroll 8
+    for (int i = 0; i < Voxels; ++i) block.store(to[v + i] + c, sum[i]);
   });
 }
 
-void add_sums(float* gradient, const double* sums, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) gradient[i] += static_cast<float>(sums[i]);
+// The gradients of one convolution's weights, into `sums`, and of its input.
+template <class Init>
+VG_INLINE void branch_gradients(const Gate& gate, const Strip& strip, int side, const float* const* input,
+                                const View<float>& d_input, double* sums, const Init& init) {
+  const Branch& b = gate.branch[side];
+  const int64_t channels = b.input.c;
+  const float* const gradient = strip.products + side * gate.intermediate * strip.stride;
+  int64_t f = 0;
+  for (; f + group <= gate.intermediate; f += group)
+    add_outer_products<group>(sums + f * padded(channels), strip, gradient + f * strip.stride, input,
+                              channels);
+  for (; f < gate.intermediate; ++f)
+    add_outer_products<1>(sums + f * padded(channels), strip, gradient + f * strip.stride, input, channels);
+  float* to[most_strip_voxels];
+  strip.point(to, d_input);
+  int64_t v = 0;
+  for (; v + group <= strip.voxels(); v += group)
+    multiply_voxels<group>(gate, strip, v, b.convolution.weights, channels, gradient, to, init);
+  for (; v < strip.voxels(); ++v)
+    multiply_voxels<1>(gate, strip, v, b.convolution.weights, channels, gradient, to, init);
 }
 
 void add_weight_gradients(float* weight, const double* sums, int64_t intermediate, int64_t channels) {
-  for (int64_t f = 0; f < intermediate; ++f)
-    add_sums(weight + f * channels, sums + f * padded(channels), channels);
+  for (int64_t f = 0; f < intermediate; ++f) {
+    for (int64_t c = 0; c < channels; ++c) add(weight[f * channels + c], sums[f * padded(channels) + c]);
+  }
 }
 
 }  // namespace
@@ -433,26 +465,20 @@ void add_weight_gradients(float* weight, const double* sums, int64_t intermediat
 void attention_gate_forward(View<float> y, View<float> psi, const AttentionGateStatistics& statistics,
                             View<const float> g, View<const float> x, const AttentionGateWeights& weights,
                             const AttentionGateParams& params, const Exec& exec) {
-  WorkspaceScope scope(*exec.workspace);
-  Gate gate = pack_gate(g, x, weights, params, scope);
-  if (!params.fixed_statistics) branch_statistics(gate, statistics, *exec.workspace);
-  set_branch_statistics(gate, statistics, weights, params, scope);
-  if (params.fixed_statistics) {
-    set_psi_statistics(gate, statistics, params);
-    for_each_gate_strip(gate, nullptr, 0, *exec.workspace, [&](const Strip& strip, double*) {
-      psi_before_norm(gate, strip, strip.a);
-      write_output(gate, strip.row, strip.first, strip.voxels, strip.a, strip.b, y, psi);
-    });
-    return;
-  }
+  const Gate gate = make_gate(g, x, statistics, weights, params);
+  if (params.fixed_statistics)
+    return forward_with_fixed_statistics(gate, statistics, y, psi, *exec.workspace);
+  branch_statistics(gate, statistics, *exec.workspace);
   psi_statistics(gate, statistics, psi, *exec.workspace);
-  set_psi_statistics(gate, statistics, params);
-  for_each_segment(y, [&](int64_t row, int64_t first, int64_t voxels) {
-    for_each_strip(voxels, [&](int64_t begin, int64_t count) {
-      float before[strip_voxels] = {}, values[strip_voxels];
-      for (int64_t v = 0; v < count; ++v) before[v] = *pointer(psi, row, first + begin + v);
-      write_output(gate, row, first + begin, count, before, values, y, psi);
-    });
+  const PsiNorm norm(gate, statistics);
+  parallel_for(gate.grid.strips(), 4, [&](int64_t index) {
+    const VoxelStrip strip = gate.grid.strip(index);
+    const float *at_x[most_strip_voxels], *at_psi[most_strip_voxels];
+    strip.point(at_x, x);
+    strip.point(at_psi, View<const float>(psi));
+    float s[most_strip_voxels];
+    for (int64_t v = 0; v < strip.vectors() * lanes; ++v) s[v] = *at_psi[v];
+    write_output(strip, norm, s, at_x, y, psi);
   });
 }
 
@@ -462,39 +488,41 @@ void attention_gate_backward(View<float> dg, View<float> dx, const AttentionGate
                              View<const float> x, const AttentionGateWeights& weights,
                              const AttentionGateParams& params, const Exec& exec) {
   WorkspaceScope scope(*exec.workspace);
-  Gate gate = pack_gate(g, x, weights, params, scope);
-  set_branch_statistics(gate, statistics, weights, params, scope);
-  set_psi_statistics(gate, statistics, params);
-  const int64_t intermediate = gate.intermediate, stride = gate.stride;
+  const Gate gate = make_gate(g, x, statistics, weights, params);
+  const PsiNorm norm(gate, statistics);
   const bool fixed = params.fixed_statistics;
+  const int64_t f = gate.intermediate;
+  Product normalised[2];
+  for (int side = 0; side < 2; ++side) normalise(normalised[side], gate.branch[side], f, gate.eps, scope);
 
-  PsiGradient gradient{scope.allocate<float>(static_cast<size_t>(x.voxels())),
-                       scope.allocate<float>(static_cast<size_t>(x.voxels())),
-                       {}};
-  psi_gradient(gate, gradient, dy, psi, *exec.workspace);
-  add_sums(gradients.beta_psi, gradient.sums, 1);
-  add_sums(gradients.gamma_psi, gradient.sums + 1, 1);
+  const auto floats = static_cast<size_t>(gate.grid.strips() * gate.grid.stride());
+  const PsiGradient gradient{scope.allocate<float>(floats), scope.allocate<float>(floats)};
+  const int64_t length = (psi_sums + f * hidden_sums) * lanes;
+  double* const sums = allocate_sums(length, scope);
+  for_each_gate_strip(gate, sums, length, *exec.workspace, [&](const Strip& strip, double* strip_sums) {
+    strip.multiply(gate, normalised[0], normalised[1]);
+    strip_psi_gradient(gate, norm, gradient, strip, dy, psi, strip_sums);
+    strip_hidden_sums(gate, gradient, strip, strip_sums + psi_sums * lanes);
+  });
+  const Means means = finish_sums(gate, norm, gradients, sums, fixed, scope);
 
-  double* const hidden = scope.allocate<double>(static_cast<size_t>(hidden_sums * stride + 1));
-  hidden_gradient(gate, gradient, hidden, fixed, *exec.workspace);
-  add_sums(gradients.beta_g, hidden, intermediate);
-  add_sums(gradients.beta_x, hidden, intermediate);
-  add_sums(gradients.gamma_g, hidden + stride, intermediate);
-  add_sums(gradients.gamma_x, hidden + 2 * stride, intermediate);
-  add_sums(gradients.weight_psi, hidden + 3 * stride, intermediate);
-  add_sums(gradients.bias_psi, hidden + hidden_sums * stride, 1);
-
-  float* const means = scope.allocate<float>(static_cast<size_t>(3 * stride));
-  for (int64_t i = 0; i < 3 * stride; ++i)
-    means[i] = fixed ? 0.0f : static_cast<float>(hidden[i] / static_cast<double>(x.voxels()));
-  const int64_t weights_g = intermediate * padded(g.c),
-                length = 2 * stride + weights_g + intermediate * padded(x.c);
-  double* const sums = scope.allocate<double>(static_cast<size_t>(length));
-  input_gradients(gate, gradient, means, sums, length, dg, dx, dy, psi, fixed, *exec.workspace);
-  add_sums(gradients.bias_g, sums, intermediate);
-  add_sums(gradients.bias_x, sums + stride, intermediate);
-  add_weight_gradients(gradients.weight_g, sums + 2 * stride, intermediate, g.c);
-  add_weight_gradients(gradients.weight_x, sums + 2 * stride + weights_g, intermediate, x.c);
+  const int64_t weights_g = f * padded(g.c), all_weights = weights_g + f * padded(x.c);
+  double* const weight_sums = allocate_sums(all_weights, scope);
+  for_each_gate_strip(
+      gate, weight_sums, all_weights, *exec.workspace, [&](const Strip& strip, double* strip_sums) {
+        strip.multiply(gate, normalised[0], normalised[1]);
+        convolution_gradients(gate, gradient, means, strip);
+        branch_gradients(gate, strip, 0, strip.g, dg, strip_sums,
+                         [](int64_t, auto, int64_t) { return Vec{}; });
+        const float *at_dy[most_strip_voxels], *at_psi[most_strip_voxels];
+        strip.point(at_dy, dy);
+        strip.point(at_psi, psi);
+        branch_gradients(
+            gate, strip, 1, strip.x, dx, strip_sums + weights_g,
+            [&](int64_t v, auto block, int64_t c) { return block.load(at_dy[v] + c) * *at_psi[v]; });
+      });
+  add_weight_gradients(gradients.weight_g, weight_sums, f, g.c);
+  add_weight_gradients(gradients.weight_x, weight_sums + weights_g, f, x.c);
 }
 
 }  // namespace vg::kernels::cpu::VG_ISA

@@ -25,11 +25,9 @@ struct Shape {
   int64_t voxels() const { return n * d * h * w; }
   NormShape norm(int64_t channels) const { return {1, voxels(), channels}; }
 };
-const Shape shapes[] = {{1, 2, 3, 7, 16, 16, 8},
-                        {2, 1, 3, 5, 3, 5, 2},
-                        {1, 2, 2, 70, 8, 8, 4},
-                        {1, 2, 2, 5, 33, 17, 9},
-                        {1, 1, 3, 8, 32, 32, 16}};
+const Shape shapes[] = {{1, 2, 3, 7, 16, 16, 8}, {2, 1, 3, 5, 3, 5, 2},    {1, 2, 2, 70, 8, 8, 4},
+                        {1, 2, 2, 5, 33, 17, 9}, {1, 1, 3, 8, 32, 32, 16}, {1, 3, 2, 165, 16, 16, 8},
+                        {1, 5, 9, 80, 16, 16, 8}};
 
 // The order of weights, and of their gradients, in arrays of twelve.
 enum {
