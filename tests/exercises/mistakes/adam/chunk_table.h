@@ -1,0 +1,38 @@
+// Finds the first of several tensors with the same entry: an empty one.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace exercise::adam {
+
+struct Chunk {
+  int tensor;
+  int64_t begin, end;
+};
+
+inline std::vector<int64_t> make_first_chunk(const std::vector<int64_t>& counts, int64_t chunk_size) {
+  std::vector<int64_t> first_chunk{0};
+  for (const int64_t count : counts)
+    first_chunk.push_back(first_chunk.back() + (count + chunk_size - 1) / chunk_size);
+  return first_chunk;
+}
+
+template <class Table>
+Chunk find_chunk(int64_t number, Table& table, const std::vector<int64_t>& counts, int64_t chunk_size) {
+  int low = 0, high = static_cast<int>(counts.size());
+  while (low < high) {
+    const int middle = (low + high) / 2;
+    if (table.at(middle) < number) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  const int64_t begin = (number - table.at(low)) * chunk_size;
+  return {low, begin, std::min(begin + chunk_size, counts[static_cast<size_t>(low)])};
+}
+
+}  // namespace exercise::adam
