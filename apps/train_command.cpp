@@ -31,7 +31,7 @@ void apply_seed_preset(TrainOptions& o) {
 struct TrainCommand {
   TrainOptions options;
   DeviceOptions device;
-  std::string preset = "default", config, channels, network_channels, precision = "auto";
+  std::string preset = "default", config, channels, network_channels, precision = "auto", cache;
   bool no_shuffle = false, no_augment = false, quiet = false;
   bool evaluate = false, no_evaluate = false, no_cuda_graph = false;
   CLI::App* app = nullptr;
@@ -56,6 +56,9 @@ struct TrainCommand {
                     "JSON {\"train\": [ids], \"validation\": [ids]}; default: the first 80% train");
     app->add_option("--cache-gb", options.cache_gigabytes, "preprocessed subjects kept in memory")
         ->check(CLI::NonNegativeNumber);
+    app->add_option("--cache", cache,
+                    "folder that keeps preprocessed subjects on the disk (about 20 MB each), for the next "
+                    "epochs and runs; \"none\" keeps none; default: `cache` in the run folder");
     app->add_option("--seed", options.seed, "same seed, same weights, bit for bit");
     app->add_flag("--no-shuffle", no_shuffle, "visit the subjects in sorted order");
     app->add_option(
@@ -147,6 +150,8 @@ struct TrainCommand {
       throw std::runtime_error("--data: name the data set, e.g. --data BraTS2020_TrainingData");
     if (options.output.empty())
       throw std::runtime_error("--output: name a run folder, e.g. --output runs/first");
+    if (cache != "none")
+      options.cache = cache.empty() ? options.output / "cache" : std::filesystem::path(cache);
     data::check_channels(options.channels, data::brats_edition(options.year));
     check(options.architecture);
   }
@@ -158,7 +163,7 @@ struct TrainCommand {
       if (option->count() == 0 || !option->get_configurable() || option->get_lnames().empty()) continue;
       const std::string& name = option->get_lnames().front();
       std::string value = option->get_expected_max() == 0 ? "true" : option->as<std::string>();
-      if (name == "data" || name == "init" || name == "split-file")
+      if (name == "data" || name == "init" || name == "split-file" || (name == "cache" && value != "none"))
         value = std::filesystem::absolute(value).string();
       text += name + " = " + (option->get_expected_max() == 0 ? value : "'" + value + "'") + "\n";
     }

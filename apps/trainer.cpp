@@ -96,11 +96,16 @@ void Trainer::open_data() {
                                        : data::read_split(options_.split_file, ids, warn);
   data::write_split(options_.output / "split.json", split_);
 
+  if (!options_.cache.empty()) {
+    cache_ = std::make_unique<data::SampleCache>(options_.cache, options_.channels, preprocessing_,
+                                                 edition_.schema);
+  }
   const auto loader = [&](const std::vector<std::string>& part, int64_t batch_size, double share) {
     const auto load = [this, part](int64_t index) {
-      data::Sample sample =
-          data::load_subject(subjects_.find(part[static_cast<size_t>(index)]), options_.channels,
-                             preprocessing_, edition_.schema, data::Purpose::training);
+      const data::SubjectFiles& files = subjects_.find(part[static_cast<size_t>(index)]);
+      data::Sample sample = cache_ != nullptr ? cache_->load(files)
+                                              : data::load_subject(files, options_.channels, preprocessing_,
+                                                                   edition_.schema, data::Purpose::training);
       if (options_.seed_compat) data::renumber_sequentially(sample.labels);
       return sample;
     };
@@ -113,6 +118,14 @@ void Trainer::open_data() {
   validation_loader_ = loader(split_.validation, 1, 0.2);
   terminal_.say(std::to_string(split_.train.size()) + " subjects train, " +
                 std::to_string(split_.validation.size()) + " validate");
+}
+
+std::optional<data::Batch> Trainer::next_batch(data::Loader& loader) {
+  std::optional<data::Batch> batch = loader.next();
+  if (cache_ != nullptr) {
+    for (const std::string& line : cache_->take_warnings()) terminal_.warn(line);
+  }
+  return batch;
 }
 
 void Trainer::make_model() {
@@ -242,7 +255,7 @@ int Trainer::train_epoch() {
   double step_start = 0;
   StepRecord record;
   while (!finished()) {
-    const std::optional<data::Batch> batch = train_loader_->next();
+    const std::optional<data::Batch> batch = next_batch(*train_loader_);
     if (!batch) break;
     if (!memory_reported_) report_memory(batch->samples);
     const auto transforms = draw_transforms(*batch, Part::train);
@@ -367,7 +380,8 @@ void Trainer::settle(size_t steps) {
 void Trainer::end_epoch() {
   const double train_loss = state_.epoch_loss_sum / static_cast<double>(batches_per_epoch());
   const double rate = optimizer_->learning_rate();
-  const double seconds = epoch_clock_.seconds();
+  const double seconds = epoch_clock_.seconds(),
+               wait = 100 * train_loader_->wait_seconds() / std::max(1e-9, seconds);
   const Validation validation = score();
   const std::vector<MeanScore> means = mean_scores(validation.subjects, EmptyPolicy::one);
   schedule_->observe(mean_region_dice(means, edition_.schema));
@@ -391,7 +405,8 @@ void Trainer::end_epoch() {
     std::snprintf(text, sizeof text, " %s %.3f", region.name.c_str(), it->dice);
     line += text;
   }
-  terminal_.say(line + "  (" + format_duration(seconds) + ")");
+  std::snprintf(text, sizeof text, "  (%s, data wait %.1f%%)", format_duration(seconds).c_str(), wait);
+  terminal_.say(line + text);
 
   ++state_.epoch;
   state_.batch = 0;
@@ -415,7 +430,7 @@ Trainer::Validation Trainer::validate() {
   Validation validation;
   const double share = 1 / static_cast<double>(split_.validation.size());
   validation_loader_->start_epoch(in_order(split_.validation.size()));
-  while (const std::optional<data::Batch> batch = validation_loader_->next()) {
+  while (const std::optional<data::Batch> batch = next_batch(*validation_loader_)) {
     const auto transforms = options_.seed_compat ? draw_transforms(*batch, Part::validation)
                                                  : std::vector<std::vector<data::AppliedTransform>>();
     const BatchTensors tensors =

@@ -15,6 +15,7 @@
 #include "apps/terminal.h"
 #include "apps/training_step.h"
 #include "data/loader.h"
+#include "data/sample_cache.h"
 #include "data/split.h"
 #include "engine/optimizer.h"
 #include "engine/scheduler.h"
@@ -58,6 +59,7 @@ struct TrainOptions {
 
   int64_t checkpoint_every = 100;  ///< steps; at the end of each epoch in any case
   double cache_gigabytes = 4;      ///< preprocessed samples kept in memory
+  std::filesystem::path cache;     ///< folder that keeps them on the disk; empty: none
   Device device = Device::cpu;
   DType precision = DType::float32;  ///< of activations
   bool cuda_graph = true;            ///< see TrainingStep
@@ -85,6 +87,9 @@ class Trainer {
     std::vector<SubjectScores> subjects;
   };
   enum class Part : uint8_t { train, validation };
+
+  /// The next batch of a loader. Says what its samples' cache complains of.
+  [[nodiscard]] std::optional<data::Batch> next_batch(data::Loader& loader);
 
   void open_data();
   void make_model();
@@ -131,6 +136,7 @@ class Trainer {
   data::Augmentation augmentation_;
   data::SubjectList subjects_;
   data::Split split_;
+  std::unique_ptr<data::SampleCache> cache_;  ///< null: none
   std::unique_ptr<data::Loader> train_loader_, validation_loader_;
 
   Rng rng_;

@@ -202,6 +202,63 @@ TEST(Train, AFullDiskKeepsTheLastCheckpoint) {
       0);
 }
 
+// The names of a folder's files.
+std::vector<std::string> files_of(const std::filesystem::path& folder) {
+  std::vector<std::string> names;
+  if (!std::filesystem::exists(folder)) return names;
+  for (const auto& entry : std::filesystem::directory_iterator(folder))
+    names.push_back(entry.path().filename());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+TEST(Train, PreprocessedSubjectsAreKeptOnTheDisk) {
+  const TemporaryFolder folder;
+  const std::vector<std::string> two_epochs = {"--epochs", "2"};
+  const auto train = [&](const std::string& name, const std::vector<std::string>& more) {
+    const CommandResult result = run(with(with(train_arguments(folder / name), two_epochs), more), folder);
+    EXPECT_EQ(result.exit_code, 0) << result.error;
+    return result.error;
+  };
+  const std::string shared = (folder / "shared").string();
+  EXPECT_EQ(train("default", {}), "");
+  EXPECT_EQ(files_of(folder / "default/cache").size(), 5u);
+  EXPECT_EQ(train("first", {"--cache", shared}), "");
+  const std::vector<std::string> kept = files_of(shared);
+  EXPECT_EQ(kept.size(), 5u);
+  EXPECT_FALSE(std::filesystem::exists(folder / "first/cache"));
+  EXPECT_EQ(train("none", {"--cache", "none", "--cache-gb", "0"}), "");
+  EXPECT_FALSE(std::filesystem::exists(folder / "none/cache"));
+
+  // What was kept is what is used, and where it is damaged the files are.
+  std::filesystem::resize_file(shared + "/" + kept[0], 1000);
+  const std::string warning = train("second", {"--cache", shared, "--cache-gb", "0"});
+  EXPECT_EQ(std::count(warning.begin(), warning.end(), '\n'), 1) << warning;
+  EXPECT_NE(warning.find(kept[0]), std::string::npos) << warning;
+  EXPECT_EQ(files_of(shared), kept);
+  EXPECT_EQ(train("third", {"--cache", shared, "--cache-gb", "0"}), "");
+  for (const char* name : {"first", "none", "second", "third"}) {
+    EXPECT_EQ(losses(folder / name), losses(folder / "default")) << name;
+    expect_same_tensors(folder / (std::string(name) + "/last.safetensors"),
+                        folder / "default/last.safetensors");
+  }
+}
+
+TEST(Train, ACacheThatCannotBeWrittenStopsNothing) {
+  const TemporaryFolder folder;
+  std::ofstream(folder / "file") << "x";
+  const std::vector<std::string> one_step = {"--max-steps", "1"};
+  expect_one_line(
+      run(with(with(train_arguments(folder / "a"), one_step), {"--cache", (folder / "file").string()}),
+          folder),
+      0, {"file", "--cache"});
+  // A disk too full for the subjects, though not for the checkpoints.
+  const CommandResult full =
+      Command(with(train_arguments(folder / "b"), one_step), folder.path(), 300'000).wait();
+  expect_one_line(full, 0, {"cache", "cannot be written", "goes on"});
+  EXPECT_TRUE(files_of(folder / "b/cache").empty());
+}
+
 TEST(Train, WeightsThatDoNotFitNameTheTensorAndBothShapes) {
   const TemporaryFolder folder;
   Safetensors weights = load_safetensors(VG_GOLDEN_DIR "/attention_unet.weights.safetensors");
