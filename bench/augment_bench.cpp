@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "bench/harness.h"
+#include "bench/options.h"
 #include "data/augmentation.h"
 #include "engine/atomic_file.h"
 #include "engine/rng.h"
@@ -61,20 +62,26 @@ class Subject {
   kernels::Workspace workspace_{kernels::DeviceKind::cpu};
 };
 
+// A loader's worker has one thread.
+Options augment_options() {
+  Options options;
+  options.threads = 1;
+  return options;
+}
+
 struct AugmentBench {
   std::vector<std::string> transforms = default_transforms;
   std::vector<int64_t> shape = {112, 128, 80};
-  std::string json;
-  int threads = 1, runs = 10, warmup = 2;
+  Options options = augment_options();
 
   void run() const {
-    omp_set_num_threads(threads > 0 ? threads : omp_get_num_procs());
+    options.apply();
     std::printf(
         "%s, %d threads, 4x%lldx%lldx%lld and labels, milliseconds of %d runs, parameters drawn anew for "
         "each\n",
         kernels::cpu::isa_name(kernels::cpu::active_isa()), omp_get_max_threads(),
         static_cast<long long>(shape[0]), static_cast<long long>(shape[1]), static_cast<long long>(shape[2]),
-        runs);
+        options.runs);
     std::printf("%-42s %10s %10s %10s\n", "transform", "median", "fastest", "slowest");
     Subject subject({shape[0], shape[1], shape[2]});
     nlohmann::ordered_json results;
@@ -86,13 +93,13 @@ struct AugmentBench {
             data::Draws draws(1, visit++);
             subject.apply(augmentation.draw(4, draws));
           },
-          warmup, runs);
+          options.warmup, options.runs);
       std::printf("%-42s %10.2f %10.2f %10.2f\n", text.c_str(), 1e3 * timing.median, 1e3 * timing.fastest,
                   1e3 * timing.slowest);
       std::fflush(stdout);
       results[text] = {{"seconds_median", timing.median}, {"seconds_fastest", timing.fastest}};
     }
-    if (!json.empty()) write_file_atomically(json, results.dump(2) + "\n");
+    if (!options.json.empty()) write_file_atomically(options.json, results.dump(2) + "\n");
   }
 };
 
@@ -104,10 +111,7 @@ void register_augment(CLI::App& app) {
   sub->add_option("--transform", bench->transforms,
                   "transforms as `voxgrad transform` takes them; may be repeated");
   sub->add_option("--shape", bench->shape, "D,H,W")->delimiter(',')->expected(3);
-  sub->add_option("--threads", bench->threads, "0 takes all")->capture_default_str();
-  sub->add_option("--runs", bench->runs)->check(CLI::PositiveNumber)->capture_default_str();
-  sub->add_option("--warmup", bench->warmup)->check(CLI::NonNegativeNumber)->capture_default_str();
-  sub->add_option("--json", bench->json, "also write the figures to this file");
+  add_run_options(*sub, bench->options);
   sub->callback([bench] { bench->run(); });
 }
 

@@ -17,6 +17,9 @@ struct ConvLayer {
   int64_t batch;
 
   int padding() const { return (kernel_size - 1) / 2; }
+  int64_t output_extent(int64_t extent) const {
+    return transposed ? extent * stride : (extent + 2 * padding() - kernel_size) / stride + 1;
+  }
   int64_t taps() const { return int64_t{kernel_size} * kernel_size * kernel_size; }
   /// Without the name: "transposed k3 s2 32->16 56x64x40".
   std::string label() const;

@@ -12,6 +12,7 @@ int main(int argc, char** argv) {
   vg::bench::register_train_step(app);
   vg::bench::register_infer(app);
   vg::bench::register_conv3d(app);
+  vg::bench::register_conv_transpose3d(app);
   vg::bench::register_augment(app);
   try {
     app.parse(argc, argv);

@@ -9,6 +9,7 @@
 
 #include "bench/harness.h"
 #include "bench/network_flops.h"
+#include "bench/options.h"
 #include "engine/atomic_file.h"
 #include "engine/memory_plan.h"
 #include "engine/optimizer.h"
@@ -20,25 +21,28 @@ namespace vg::bench {
 
 namespace {
 
+// A step takes long enough for few runs.
+Options step_options() {
+  Options options;
+  options.runs = 5;
+  return options;
+}
+
 struct TrainStepBench {
-  std::string device = "cpu", precision = "float32", json;
+  Options options = step_options();
   std::vector<int64_t> shape = {1, 4, 112, 128, 80};
-  int threads = 0, runs = 5, warmup = 2;
   bool plan_only = false;
 
   void run() const {
     if (shape.size() != 5) throw std::runtime_error("--shape: expected N,C,D,H,W");
-    if (threads > 0) omp_set_num_threads(threads);
-    const Device where = device == "cuda" ? Device::cuda : Device::cpu;
-    if (std::string reason; where == Device::cuda && !cuda_available(&reason)) {
-      throw std::runtime_error("--device cuda: no usable GPU (" + reason + ")");
-    }
+    options.apply();
+    const Device where = options.where();
     Architecture architecture;
     architecture.in_channels = shape[1];
     Rng rng(1);
     const auto network = make_network(architecture, where, rng);
     const auto optimizer = make_adam({{network->named_parameters(), 2e-2, 0}});
-    const DType type = precision == "bfloat16" ? DType::bfloat16 : DType::float32;
+    const DType type = options.type();
     const auto step = [&](const Tensor& images, const Tensor& classes) {
       dice_loss((*network)(images), classes, {.smooth_numerator = 1, .smooth_denominator = 1}).backward();
     };
@@ -67,7 +71,7 @@ struct TrainStepBench {
           optimizer->zero_grad();
           Context::get().synchronize(where);
         },
-        warmup, runs);
+        options.warmup, options.runs);
     const double voxels = static_cast<double>(shape[0] * shape[2] * shape[3] * shape[4]);
     report(timing, attention_unet_flops(architecture, voxels).training / 1e9,
            where == Device::cpu ? peak : 0);
@@ -76,12 +80,12 @@ struct TrainStepBench {
   void report(const Timing& timing, double gflop, double peak) const {
     const double rate = gflop / timing.median;
     nlohmann::ordered_json result = {{"benchmark", "train-step"},
-                                     {"device", device},
-                                     {"precision", precision},
+                                     {"device", options.device},
+                                     {"precision", options.dtype == "bf16" ? "bfloat16" : options.dtype},
                                      {"shape", shape},
                                      {"threads", omp_get_max_threads()},
                                      {"instruction_set", kernels::cpu::isa_name(kernels::cpu::active_isa())},
-                                     {"runs", runs},
+                                     {"runs", options.runs},
                                      {"seconds_median", timing.median},
                                      {"seconds_min", timing.fastest},
                                      {"seconds_max", timing.slowest},
@@ -92,9 +96,9 @@ struct TrainStepBench {
     std::printf(
         "train-step %s: median %.3f s (%.3f to %.3f, %d runs), %.0f GFLOP/s of %.0f measured peak (%.0f%%), "
         "%.2f GB peak memory\n",
-        device.c_str(), timing.median, timing.fastest, timing.slowest, runs, rate, peak,
+        options.device.c_str(), timing.median, timing.fastest, timing.slowest, options.runs, rate, peak,
         peak > 0 ? 100 * rate / peak : 0.0, static_cast<double>(peak_resident_bytes()) / 1e9);
-    if (!json.empty()) write_file_atomically(json, result.dump(2) + "\n");
+    if (!options.json.empty()) write_file_atomically(options.json, result.dump(2) + "\n");
   }
 };
 
@@ -104,16 +108,9 @@ void register_train_step(CLI::App& app) {
   const auto bench = std::make_shared<TrainStepBench>();
   CLI::App* sub =
       app.add_subcommand("train-step", "forward, Dice loss, backward and Adam of the seed's network");
-  sub->add_option("--device", bench->device)->check(CLI::IsMember({"cpu", "cuda"}))->capture_default_str();
-  sub->add_option("--precision", bench->precision, "of activations; bfloat16 on CUDA")
-      ->check(CLI::IsMember({"float32", "bfloat16"}))
-      ->capture_default_str();
+  add_run_options(*sub, bench->options);
   sub->add_flag("--plan", bench->plan_only, "print the memory that a step takes, and do none");
   sub->add_option("--shape", bench->shape, "N,C,D,H,W")->delimiter(',');
-  sub->add_option("--threads", bench->threads, "CPU threads; 0 takes all")->capture_default_str();
-  sub->add_option("--runs", bench->runs)->check(CLI::PositiveNumber)->capture_default_str();
-  sub->add_option("--warmup", bench->warmup)->check(CLI::NonNegativeNumber)->capture_default_str();
-  sub->add_option("--json", bench->json, "also write the figures to this file");
   sub->callback([bench] { bench->run(); });
 }
 
