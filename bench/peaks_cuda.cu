@@ -46,13 +46,13 @@ __global__ void __launch_bounds__(threads) mma_kernel(Mma mma, uint32_t bits, fl
 struct MmaBf16 {
   static constexpr double flop = 2.0 * 16 * 8 * 16;
   __device__ void operator()(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) const {
-    kernels::cuda::ptx::mma_m16n8k16(c, a, b0, b1);
+    kernels::ptx::mma_m16n8k16(c, a, b0, b1);
   }
 };
 struct MmaTf32 {
   static constexpr double flop = 2.0 * 16 * 8 * 8;
   __device__ void operator()(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) const {
-    kernels::cuda::ptx::mma_m16n8k8_tf32(c, a, b0, b1);
+    kernels::ptx::mma_m16n8k8_tf32(c, a, b0, b1);
   }
 };
 
