@@ -179,8 +179,7 @@ Tensor Tensor::joined(const std::vector<Tensor>& parts) {
     const bool same_voxels =
         part.activation_ && std::equal(part.shape_.begin(), part.shape_.begin() + 4, whole.shape_.begin());
     if (!same_voxels || part.storage_ != whole.storage_ || part.dtype_ != whole.dtype_ ||
-        part.strides_ != whole.strides_ || part.halo_ != whole.halo_ ||
-        part.offset_ != whole.offset_ + whole.shape_[4])
+        part.strides_ != whole.strides_ || part.offset_ != whole.offset_ + whole.shape_[4])
       return {};
     whole.shape_[4] += part.shape_[4];
   }

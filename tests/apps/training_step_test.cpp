@@ -41,34 +41,72 @@ struct Setting {
   double dropout = 0;
 };
 
-Outcome train(Device device, const Setting& setting) {
-  Rng rng(7);
-  const auto network = make_network(
-      {.in_channels = 2, .out_channels = 3, .channels = {16, 32}, .strides = {2}, .dropout = setting.dropout},
-      device, rng);
-  network->train(true);
-  const auto optimizer = make_adam({{network->named_parameters(), 1e-2, 0}});
-  TrainingStep step(
-      *network, *optimizer,
-      [](const Tensor& logits, const Tensor& labels) { return dice_cross_entropy_loss(logits, labels, {}); },
-      device, setting.options);
-  Outcome outcome;
-  for (int i = 0; i < setting.batches; ++i) {
-    const int64_t width = i == setting.other_width_at ? 12 : 8;
-    step.run({sample(width, static_cast<uint32_t>(2 * i)), sample(width, static_cast<uint32_t>(2 * i + 1))},
-             {}, i + 1 == setting.batches);
+struct Model {
+  std::shared_ptr<Network> network;
+  std::shared_ptr<Optimizer> optimizer;
+
+  Model(Device device, double dropout) {
+    Rng rng(7);
+    network = make_network(
+        {.in_channels = 2, .out_channels = 3, .channels = {16, 32}, .strides = {2}, .dropout = dropout},
+        device, rng);
+    network->train(true);
+    optimizer = make_adam({{network->named_parameters(), 1e-2, 0}});
   }
+
+  [[nodiscard]] std::vector<float> weights() const {
+    std::vector<float> result;
+    for (const auto& [name, tensor] : network->state()) {
+      if (tensor.dtype() == DType::int64) {
+        result.push_back(static_cast<float>(tensor.values<int64_t>()[0]));
+        continue;
+      }
+      const std::vector<float> values = tensor.values();
+      result.insert(result.end(), values.begin(), values.end());
+    }
+    return result;
+  }
+};
+
+Tensor loss_of(const Tensor& logits, const Tensor& labels) {
+  return dice_cross_entropy_loss(logits, labels, {});
+}
+
+Samples batch(int64_t i, const Setting& setting) {
+  const int64_t width = i == setting.other_width_at ? 12 : 8;
+  return {sample(width, static_cast<uint32_t>(2 * i)), sample(width, static_cast<uint32_t>(2 * i + 1))};
+}
+
+Outcome train(Device device, const Setting& setting) {
+  const Model model(device, setting.dropout);
+  TrainingStep step(*model.network, *model.optimizer, loss_of, device, setting.options);
+  Outcome outcome;
+  for (int i = 0; i < setting.batches; ++i) step.run(batch(i, setting), {}, i + 1 == setting.batches);
   while (step.losses().size() > 0) outcome.losses.push_back(step.losses().pop());
   while (step.norms().size() > 0) outcome.norms.push_back(step.norms().pop());
-  for (const auto& [name, tensor] : network->state()) {
-    if (tensor.dtype() == DType::int64) {
-      outcome.weights.push_back(static_cast<float>(tensor.values<int64_t>()[0]));
-      continue;
-    }
-    const std::vector<float> values = tensor.values();
-    outcome.weights.insert(outcome.weights.end(), values.begin(), values.end());
-  }
+  outcome.weights = model.weights();
   outcome.captured = step.captured();
+  return outcome;
+}
+
+// The loop as every tutorial has it.
+Outcome train_by_hand(Device device, const Setting& setting) {
+  const Model model(device, setting.dropout);
+  Uploader uploader(device);
+  Outcome outcome;
+  for (int i = 0; i < setting.batches; ++i) {
+    const Samples samples = batch(i, setting);
+    const BatchTensors tensors = empty_batch(samples, device, setting.options.precision);
+    fill_batch(tensors, samples, uploader, {});
+    const Tensor loss = loss_of((*model.network)(tensors.images), tensors.labels);
+    loss.backward(1.0f / static_cast<float>(setting.options.accumulate));
+    outcome.losses.push_back(loss.item());
+    if ((i + 1) % setting.options.accumulate != 0 && i + 1 < setting.batches) continue;
+    outcome.norms.push_back(model.optimizer->clip_gradients(setting.options.clip_norm).item());
+    model.optimizer->step();
+    model.optimizer->zero_grad();
+  }
+  outcome.weights = model.weights();
   return outcome;
 }
 
@@ -85,6 +123,13 @@ TEST_P(TrainingStepTest, LearnsAndGivesTheSameBitsTwice) {
   const Outcome first = train(device(), {}), second = train(device(), {});
   EXPECT_LT(first.losses.back(), 0.9f * first.losses.front());
   expect_same_bits(first, second);
+}
+
+TEST_P(TrainingStepTest, IsTheLoopWrittenByHand) {
+  for (const int64_t accumulate : {1, 2}) {
+    const Setting setting{.options = {.accumulate = accumulate, .clip_norm = 0.1}, .batches = 5};
+    expect_same_bits(train(device(), setting), train_by_hand(device(), setting));
+  }
 }
 
 TEST_P(TrainingStepTest, AccumulatedBatchesAreOneStep) {

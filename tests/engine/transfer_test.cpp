@@ -36,10 +36,13 @@ TEST_P(TransferTest, BatchesArriveWhole) {
     {
       Uploader::Batch batch(uploader, static_cast<size_t>(count) * 5 + Uploader::part_alignment);
       const kernels::Exec exec = Context::get().exec(device());
-      kernels::copy_memory(x.data<float>(), device(), batch.add(values), device(),
-                           static_cast<size_t>(count) * 4, exec.stream);
-      kernels::copy_memory(y.data<uint8_t>(), device(), batch.add(labels), device(),
-                           static_cast<size_t>(count), exec.stream);
+      // Both are there before either is read: parts of a batch must not overlap.
+      const float* const values_there = batch.add(values);
+      const uint8_t* const labels_there = batch.add(labels);
+      kernels::copy_memory(x.data<float>(), device(), values_there, device(), static_cast<size_t>(count) * 4,
+                           exec.stream);
+      kernels::copy_memory(y.data<uint8_t>(), device(), labels_there, device(), static_cast<size_t>(count),
+                           exec.stream);
       EXPECT_EQ(batch.add(std::vector<float>()), nullptr);
     }
     EXPECT_EQ(x.values(), values);

@@ -43,6 +43,8 @@ TEST_P(ConcatTest, NeighbouringSlicesAreNotCopied) {
   EXPECT_EQ(swapped.channels(0, 2).values(), b.values());
   EXPECT_EQ(twice.channels(2, 4).values(), a.values());
   EXPECT_NE(concat({a, b.clone()}).data<float>(), a.data<float>());
+  const Tensor other = random_activation({1, 2, 2, 3, 5}, 2, device()).channels(3, 5);  // as if beside a
+  EXPECT_EQ(concat({a, other}).channels(2, 4).values(), other.values());
 }
 
 TEST_P(ConcatTest, GradientsOfNeighbours) {
