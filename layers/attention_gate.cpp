@@ -62,20 +62,15 @@ class AttentionGateNode : public Node {
     const AttentionGateGradients gradients{p[0], p[1], p[2], p[3], p[4],  p[5],
                                            p[6], p[7], p[8], p[9], p[10], p[11]};
     const Tensor dg = Tensor::empty_like(g_), dx = Tensor::empty_like(x_);
-    if (dx.dtype() == DType::bfloat16) {
-      // The other gradient of g, through the merge, is added on the way.
-      const Tensor so_far = take_gradient(0);
-      kernels::attention_gate_backward(
-          dg.view<bfloat16>(), dx.view<bfloat16>(), gradients, grad_output.view<const bfloat16>(),
-          scores_.view<const float>(), statistics_pointers(statistics_), g_.view<const bfloat16>(),
-          x_.view<const bfloat16>(), weight_pointers(branches_), params_,
-          so_far.defined() ? so_far.view<const bfloat16>() : View<const bfloat16>(), exec_of(dx));
-    } else {
-      kernels::attention_gate_backward(dg.view(), dx.view(), gradients, grad_output.view<const float>(),
+    // The other gradient of g, through the merge, is added on the way.
+    const Tensor so_far = take_gradient(0);
+    with_element_type(dx, [&]<class T>() {
+      kernels::attention_gate_backward(dg.view<T>(), dx.view<T>(), gradients, grad_output.view<const T>(),
                                        scores_.view<const float>(), statistics_pointers(statistics_),
-                                       g_.view<const float>(), x_.view<const float>(),
-                                       weight_pointers(branches_), params_, exec_of(dx));
-    }
+                                       g_.view<const T>(), x_.view<const T>(), weight_pointers(branches_),
+                                       params_, so_far.defined() ? so_far.view<const T>() : View<const T>(),
+                                       exec_of(dx));
+    });
     pass(0, dg);
     pass(1, dx);
   }

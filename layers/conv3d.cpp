@@ -36,17 +36,13 @@ class Conv3dNode : public Node {
       if (!normalised_) kernels::conv3d_backward_bias(dbias.data<float>(), dy, exec);
     }
     if (!needs(0)) return;
-    if constexpr (std::is_same_v<T, bfloat16>) {
-      // What nobody else sees may be added to in place: a skip connection's gradient needs no pass of its
-      // own.
-      if (const Tensor so_far = take_gradient(0); so_far.defined()) {
-        if (so_far.storage_use_count() == 1) {
-          kernels::conv3d_add_backward_input(so_far.view<T>(), dy, weight_.data<const float>(), params_,
-                                             exec);
-          return pass(0, so_far);
-        }
-        pass(0, so_far);
+    // What nobody else sees may be added to in place: a skip connection's gradient needs no pass of its own.
+    if (const Tensor so_far = take_gradient(0); so_far.defined()) {
+      if (so_far.storage_use_count() == 1) {
+        kernels::conv3d_add_backward_input(so_far.view<T>(), dy, weight_.data<const float>(), params_, exec);
+        return pass(0, so_far);
       }
+      pass(0, so_far);
     }
     const Tensor dx = Tensor::activation(x_shape_[0], x_shape_[1], x_shape_[2], x_shape_[3], x_shape_[4],
                                          grad_output.device(), grad_output.dtype());

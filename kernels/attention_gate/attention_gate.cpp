@@ -68,9 +68,18 @@ void attention_gate_backward(View<float> dg, View<float> dx, const AttentionGate
                              const AttentionGateStatistics& statistics, View<const float> g,
                              View<const float> x, const AttentionGateWeights& weights,
                              const AttentionGateParams& params, const Exec& exec) {
+  attention_gate_backward(dg, dx, gradients, dy, psi, statistics, g, x, weights, params, {}, exec);
+}
+void attention_gate_backward(View<float> dg, View<float> dx, const AttentionGateGradients& gradients,
+                             View<const float> dy, View<const float> psi,
+                             const AttentionGateStatistics& statistics, View<const float> g,
+                             View<const float> x, const AttentionGateWeights& weights,
+                             const AttentionGateParams& params, View<const float> dg_so_far,
+                             const Exec& exec) {
   check_backward(dg, dx, gradients, dy, psi, g, x, weights, params);
+  if (dg_so_far.data != nullptr) require_same_shape("attention_gate_backward", dg_so_far, g);
   VG_DISPATCH(exec, attention_gate_backward, dg, dx, gradients, dy, psi, statistics, g, x, weights, params,
-              exec);
+              dg_so_far, exec);
 }
 void attention_gate_backward(View<bfloat16> dg, View<bfloat16> dx, const AttentionGateGradients& gradients,
                              View<const bfloat16> dy, View<const float> scores,

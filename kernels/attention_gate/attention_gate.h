@@ -50,6 +50,13 @@ void attention_gate_backward(View<float> dg, View<float> dx, const AttentionGate
                              const AttentionGateStatistics& statistics, View<const float> g,
                              View<const float> x, const AttentionGateWeights& weights,
                              const AttentionGateParams& params, const Exec& exec);
+/// ... with `dg_so_far` added to dg, the gradient that other users of g have left; null data adds nothing.
+void attention_gate_backward(View<float> dg, View<float> dx, const AttentionGateGradients& gradients,
+                             View<const float> dy, View<const float> psi,
+                             const AttentionGateStatistics& statistics, View<const float> g,
+                             View<const float> x, const AttentionGateWeights& weights,
+                             const AttentionGateParams& params, View<const float> dg_so_far,
+                             const Exec& exec);
 
 /// The same for bfloat16 activations, on CUDA only. W_g and W_x are rounded to bfloat16 (to nearest),
 /// products are summed in float, y, dg and dx are rounded once. In the place of psi stand the scores:

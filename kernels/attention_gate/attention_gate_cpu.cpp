@@ -8,6 +8,7 @@
 #include "kernels/attention_gate/attention_gate_impl.h"
 #include "kernels/attention_gate/attention_gate_strip_cpu.h"
 #include "kernels/common/simd_math.h"
+#include "kernels/common/stream.h"
 
 namespace vg::kernels::cpu::VG_ISA {
 
@@ -120,11 +121,16 @@ struct Strip : VoxelStrip {
         inputs(scratch),
         products(scratch + gate.inputs() * stride),
         rows(products + 2 * gate.intermediate * stride) {
-    point(g, gate.branch[0].input);
-    point(x, gate.branch[1].input);
-    transpose_channels(inputs, stride, g, gate.branch[0].input.c, vectors());
-    transpose_channels(inputs + gate.branch[0].input.c * stride, stride, x, gate.branch[1].input.c,
-                       vectors());
+    load_inputs(gate, 0, g, inputs);
+    load_inputs(gate, 1, x, inputs + gate.branch[0].input.c * stride);
+  }
+
+  void load_inputs(const Gate& gate, int side, const float** at, float* to) const {
+    const View<const float>& input = gate.branch[side].input;
+    const float* ahead[most_strip_voxels];
+    point(at, input);
+    gate.grid.strip_after(*this).point(ahead, input);
+    transpose_channels(to, stride, at, ahead, input.c, vectors());
   }
 
   /// Products of g and of x with their own weights.
@@ -188,9 +194,14 @@ VG_INLINE void write_output(const VoxelStrip& strip, const PsiNorm& norm, float*
   strip.point(to_psi, psi);
   for (int64_t v = 0; v < strip.vectors() * lanes; v += lanes)
     store(s + v, sigmoid(norm.normalised(load(s + v)) * norm.gamma + norm.beta));
+  const bool streamed = streams(y);
   for_each_block(y.c, [&](auto block, int64_t c) {
-    for (int64_t v = 0; v < strip.voxels(); ++v) block.store(to[v] + c, block.load(x[v] + c) * s[v]);
+    for (int64_t v = 0; v < strip.voxels(); ++v) {
+      const Vec value = block.load(x[v] + c) * s[v];
+      streamed ? stream(to[v] + c, value) : block.store(to[v] + c, value);
+    }
   });
+  if (streamed) finish_streaming();
   for (int64_t v = 0; v < strip.voxels(); ++v) *to_psi[v] = s[v];
 }
 
@@ -417,7 +428,8 @@ VG_INLINE void add_outer_products(double* sums, const Strip& strip, const float*
 // to[v][c] = init(v, block, c) + sum over f of weights[f * channels + c] * gradient[f][v].
 template <int Voxels, class Init>
 VG_INLINE void multiply_voxels(const Gate& gate, const Strip& strip, int64_t v, const float* weights,
-                               int64_t channels, const float* gradient, float* const* to, const Init& init) {
+                               int64_t channels, const float* gradient, float* const* to, bool streamed,
+                               const Init& init) {
   for_each_block(channels, [&](auto block, int64_t c) {
     Vec sum[Voxels];
 #pragma GCC unroll 8
@@ -428,7 +440,8 @@ VG_INLINE void multiply_voxels(const Gate& gate, const Strip& strip, int64_t v, 
       for (int i = 0; i < Voxels; ++i) sum[i] += weight * gradient[f * strip.stride + v + i];
     }
 #pragma GCC unroll 8
-    for (int i = 0; i < Voxels; ++i) block.store(to[v + i] + c, sum[i]);
+    for (int i = 0; i < Voxels; ++i)
+      streamed ? stream(to[v + i] + c, sum[i]) : block.store(to[v + i] + c, sum[i]);
   });
 }
 
@@ -447,11 +460,13 @@ VG_INLINE void branch_gradients(const Gate& gate, const Strip& strip, int side, 
     add_outer_products<1>(sums + f * padded(channels), strip, gradient + f * strip.stride, input, channels);
   float* to[most_strip_voxels];
   strip.point(to, d_input);
+  const bool streamed = streams(d_input);
   int64_t v = 0;
   for (; v + group <= strip.voxels(); v += group)
-    multiply_voxels<group>(gate, strip, v, b.convolution.weights, channels, gradient, to, init);
+    multiply_voxels<group>(gate, strip, v, b.convolution.weights, channels, gradient, to, streamed, init);
   for (; v < strip.voxels(); ++v)
-    multiply_voxels<1>(gate, strip, v, b.convolution.weights, channels, gradient, to, init);
+    multiply_voxels<1>(gate, strip, v, b.convolution.weights, channels, gradient, to, streamed, init);
+  if (streamed) finish_streaming();
 }
 
 void add_weight_gradients(float* weight, const double* sums, int64_t intermediate, int64_t channels) {
@@ -486,11 +501,12 @@ void attention_gate_backward(View<float> dg, View<float> dx, const AttentionGate
                              View<const float> dy, View<const float> psi,
                              const AttentionGateStatistics& statistics, View<const float> g,
                              View<const float> x, const AttentionGateWeights& weights,
-                             const AttentionGateParams& params, const Exec& exec) {
+                             const AttentionGateParams& params, View<const float> dg_so_far,
+                             const Exec& exec) {
   WorkspaceScope scope(*exec.workspace);
   const Gate gate = make_gate(g, x, statistics, weights, params);
   const PsiNorm norm(gate, statistics);
-  const bool fixed = params.fixed_statistics;
+  const bool fixed = params.fixed_statistics, add = dg_so_far.data != nullptr;
   const int64_t f = gate.intermediate;
   Product normalised[2];
   for (int side = 0; side < 2; ++side) normalise(normalised[side], gate.branch[side], f, gate.eps, scope);
@@ -512,8 +528,11 @@ void attention_gate_backward(View<float> dg, View<float> dx, const AttentionGate
       gate, weight_sums, all_weights, *exec.workspace, [&](const Strip& strip, double* strip_sums) {
         strip.multiply(gate, normalised[0], normalised[1]);
         convolution_gradients(gate, gradient, means, strip);
-        branch_gradients(gate, strip, 0, strip.g, dg, strip_sums,
-                         [](int64_t, auto, int64_t) { return Vec{}; });
+        const float* so_far[most_strip_voxels];
+        if (add) strip.point(so_far, dg_so_far);
+        branch_gradients(gate, strip, 0, strip.g, dg, strip_sums, [&](int64_t v, auto block, int64_t c) {
+          return add ? block.load(so_far[v] + c) : Vec{};
+        });
         const float *at_dy[most_strip_voxels], *at_psi[most_strip_voxels];
         strip.point(at_dy, dy);
         strip.point(at_psi, psi);

@@ -493,8 +493,10 @@ void attention_gate_backward(View<float> dg, View<float> dx, const AttentionGate
                              View<const float> dy, View<const float> psi,
                              const AttentionGateStatistics& statistics, View<const float> g,
                              View<const float> x, const AttentionGateWeights& weights,
-                             const AttentionGateParams& params, const Exec& exec) {
+                             const AttentionGateParams& params, View<const float> dg_so_far,
+                             const Exec& exec) {
   run_backward(dg, dx, gradients, dy, psi, statistics, g, x, weights, params, exec);
+  if (dg_so_far.data != nullptr) kernels::add(dg, dg, dg_so_far, exec);
 }
 void attention_gate_backward(View<bfloat16> dg, View<bfloat16> dx, const AttentionGateGradients& gradients,
                              View<const bfloat16> dy, View<const float> psi,

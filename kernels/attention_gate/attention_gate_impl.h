@@ -13,7 +13,8 @@ VG_DECLARE_IMPLEMENTATIONS(
                                  View<const float> dy, View<const float> psi,
                                  const AttentionGateStatistics& statistics, View<const float> g,
                                  View<const float> x, const AttentionGateWeights& weights,
-                                 const AttentionGateParams& params, const Exec& exec);)
+                                 const AttentionGateParams& params, View<const float> dg_so_far,
+                                 const Exec& exec);)
 
 namespace cuda {
 void attention_gate_forward(View<bfloat16> y, View<float> scores, const AttentionGateStatistics& statistics,

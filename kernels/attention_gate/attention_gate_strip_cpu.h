@@ -64,15 +64,25 @@ class StripGrid {
             piece_begin(width_, segments_, segment + 1) - begin};
   }
 
+  /// The strip behind `strip`, or that one itself if the next is not alike.
+  VoxelStrip strip_after(const VoxelStrip& strip) const {
+    if (strip.index + 1 >= strips()) return strip;
+    const VoxelStrip next = this->strip(strip.index + 1);
+    return next.voxels() >= strip.voxels() ? next : strip;
+  }
+
  private:
   int64_t total_rows_, width_, segments_, rows_;
 };
 
-/// rows[c * stride + v] = at[v][c] for all channels and whole vectors of voxels.
-inline void transpose_channels(float* rows, int64_t stride, const float* const* at, int64_t channels,
-                               int64_t vectors) {
+/// rows[c * stride + v] = at[v][c] for all channels and whole vectors of voxels. Asks for ahead[v] as it
+/// goes: memory does not keep up with strips that wait for it one by one.
+inline void transpose_channels(float* rows, int64_t stride, const float* const* at, const float* const* ahead,
+                               int64_t channels, int64_t vectors) {
   for (int64_t v = 0; v < vectors * lanes; v += lanes) {
     for_each_block(channels, [&](auto block, int64_t c) {
+#pragma GCC unroll 16
+      for (int i = 0; i < lanes; ++i) __builtin_prefetch(ahead[v + i] + c, 0, 2);
       Vec square[lanes];
 #pragma GCC unroll 16
       for (int i = 0; i < lanes; ++i) square[i] = block.load(at[v + i] + c);

@@ -2,6 +2,7 @@
 
 #include "kernels/conv3d/conv3d_check.h"
 #include "kernels/conv3d/conv3d_impl.h"
+#include "kernels/elementwise/elementwise.h"
 #include "kernels/reduce/reduce.h"
 
 namespace vg::kernels {
@@ -88,6 +89,20 @@ void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const flo
                            const Conv3dParams& params, const Exec& exec) {
   check("conv3d_backward_input", dx, dy, weight, params, exec);
   VG_DISPATCH_CUDA(exec, conv3d_backward_input, dx, dy, weight, params, exec);
+}
+
+void conv3d_add_backward_input(View<float> dx, View<const float> dy, const float* weight,
+                               const Conv3dParams& params, const Exec& exec) {
+  check("conv3d_add_backward_input", dx, dy, weight, params, exec);
+  if (exec.planning) return;
+  if (exec.device == DeviceKind::cpu && params.kernel_size == 3 && params.stride == 2) {
+    VG_CALL_CPU(conv3d_add_backward_input_strided, dx, dy, weight, params, exec);
+  }
+  WorkspaceScope scope(*exec.workspace);
+  const View<float> own = contiguous_view(scope.allocate<float>(static_cast<size_t>(dx.elements())), dx.n,
+                                          dx.d, dx.h, dx.w, dx.c);
+  conv3d_backward_input(own, dy, weight, params, exec);
+  accumulate(dx, own, 1, exec);
 }
 
 void conv3d_add_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,

@@ -33,6 +33,10 @@ void conv3d_forward(View<float> y, View<const float> x, const float* weight, con
 void conv3d_backward_input(View<float> dx, View<const float> dy, const float* weight,
                            const Conv3dParams& params, const Exec& exec);
 
+/// dx += the same; accumulates. On the CPU without a pass of its own for kernel 3 and stride 2.
+void conv3d_add_backward_input(View<float> dx, View<const float> dy, const float* weight,
+                               const Conv3dParams& params, const Exec& exec);
+
 /// The same two for bfloat16 activations, on CUDA only: weights are rounded to bfloat16 (to nearest),
 /// products and the float bias are summed in float, and sums are rounded to nearest, ties to even. Multiples
 /// of 16 channels, whose voxels lie at multiples of 16 bytes, run on tensor cores with kernel 3, padding 1

@@ -75,6 +75,7 @@ struct Correlation {
   const float* bias;
   int padding;
   const Tile &tile, &row_tile;
+  bool streamed;
 
   // Rows [h, h + t.rows) of plane d for one block of output channels.
   void run_rows(const Tile& t, int64_t n, int64_t d, int64_t h, int64_t block, bool prefetch) const {
@@ -94,6 +95,7 @@ struct Correlation {
     a.bias = bias + block * lanes;
     a.y_stride_w = y.stride_w, a.y_stride_row = y.stride_h;
     a.out_channels = y.c - block * lanes < lanes ? y.c - block * lanes : lanes;
+    a.streamed = streamed;
     for (int64_t w = 0; w < y.w; w += t.width) {
       const int64_t first = w + t.width <= y.w ? w : y.w - t.width;
       a.x = x.at(n, first_d, first_h, first * Stride - padding);
@@ -134,6 +136,7 @@ struct Correlation {
     const Schedule schedule(y, x, blocks, blocks * weight_block, tile.rows, Stride);
     schedule.run([&](const WorkItem& item) {
       run_chunk(item.n, item.d, item.first_row, item.last_row, item.first_block, item.last_block);
+      if (streamed) finish_streaming();
     });
   }
 };
@@ -150,7 +153,8 @@ void run_correlation(View<float> y, View<const float> x, const Weights& weights,
                                            pack_bias(bias, y.c, scope),
                                            padding,
                                            tile,
-                                           single_row_tile<K, Stride>(tile.width)};
+                                           single_row_tile<K, Stride>(tile.width),
+                                           streams(y)};
   correlation.run();
 }
 

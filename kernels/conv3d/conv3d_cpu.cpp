@@ -190,6 +190,12 @@ void conv3d_backward_input(View<float> dx, View<const float> dy, const float* we
   run_first(backward_input_algorithms, BackwardInputCall{dx, dy, params, weight, &exec});
 }
 
+void conv3d_add_backward_input_strided(View<float> dx, View<const float> dy, const float* weight,
+                                       const Conv3dParams& params, const Exec& exec) {
+  const BackwardInputCall call{dx, dy, params, weight, &exec};
+  correlate_transposed(dx, dy, call.weights(false), nullptr, params.padding, exec, /*add=*/true);
+}
+
 void conv3d_backward_weight(float* dweight, View<const float> dy, View<const float> x,
                             const Conv3dParams& params, const Exec& exec) {
   run_first(backward_weight_algorithms, BackwardWeightCall{dy, x, params, dweight, &exec});

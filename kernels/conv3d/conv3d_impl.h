@@ -27,14 +27,15 @@ void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const 
                             const InputNorm* norm, const Conv3dParams& params, const Exec& exec);
 }  // namespace cuda
 
-// Names of the algorithms, see conv3d_method.h.
-VG_DECLARE_CPU_IMPLEMENTATIONS(const char* forward_algorithm(const View<float>& y, const View<const float>& x,
-                                                             const Conv3dParams& params);
-                               const char* backward_input_algorithm(const View<float>& dx,
-                                                                    const View<const float>& dy,
-                                                                    const Conv3dParams& params);
-                               const char* backward_weight_algorithm(const View<const float>& dy,
-                                                                     const View<const float>& x,
-                                                                     const Conv3dParams& params);)
+// The first with kernel 3 and stride 2; the others are names of the algorithms, see conv3d_method.h.
+VG_DECLARE_CPU_IMPLEMENTATIONS(
+    void conv3d_add_backward_input_strided(View<float> dx, View<const float> dy, const float* weight,
+                                           const Conv3dParams& params, const Exec& exec);
+    const char* forward_algorithm(const View<float>& y, const View<const float>& x,
+                                  const Conv3dParams& params);
+    const char* backward_input_algorithm(const View<float>& dx, const View<const float>& dy,
+                                         const Conv3dParams& params);
+    const char* backward_weight_algorithm(const View<const float>& dy, const View<const float>& x,
+                                          const Conv3dParams& params);)
 
 }  // namespace vg::kernels

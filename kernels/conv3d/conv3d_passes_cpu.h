@@ -17,9 +17,9 @@ void correlate(View<float> y, View<const float> x, const Weights& weights, const
                int padding, const Exec& exec);
 
 /// The transpose of the correlation with stride 2, y[z * 2 - padding + k] += weights[k] * x[z], plus bias;
-/// overwrites y. Kernel 3 with padding 0 or 1, or kernel 2 with padding 0.
+/// overwrites y, or adds to it. Kernel 3 with padding 0 or 1, or kernel 2 with padding 0.
 void correlate_transposed(View<float> y, View<const float> x, const Weights& weights, const float* bias,
-                          int padding, const Exec& exec);
+                          int padding, const Exec& exec, bool add = false);
 
 /// dweight[o][i][k] += sum over n and z of dy[z][o] * x[z * stride - padding + k][i]; accumulates. Kernels
 /// and strides as in correlate.

@@ -9,6 +9,7 @@
 
 #include "kernels/common/channel_blocks.h"
 #include "kernels/common/simd.h"
+#include "kernels/common/stream.h"
 #include "kernels/conv3d/conv3d_pack_cpu.h"
 
 namespace vg::kernels::cpu::VG_ISA {
@@ -48,6 +49,8 @@ struct TileArguments {
   int64_t y_stride_w, y_stride_row;
   int64_t out_channels;  ///< of this block, at most `lanes`
   Prefetch prefetch;
+  bool streamed;  ///< outputs go past the caches, see streams(); finish_streaming() is the caller's
+  bool add;       ///< to what is in y; transposed tiles alone
 };
 
 /// A tile of the correlation: `rows` x `width` outputs.
@@ -58,6 +61,19 @@ struct Tile {
 /// The tile that covers a plane of outputs of a kernel of 3 with stride 1 at the least cost, with rows that
 /// divide the plane's. Defined beside correlate().
 const Tile& dividing_tile(int64_t height, int64_t width);
+
+/// Calls body(store) with the function store(p, sum) that a tile's outputs need.
+template <class Body>
+VG_INLINE void with_store(const TileArguments& a, const Body& body) {
+  if (a.streamed) {
+    body([](float* p, Vec v) __attribute__((always_inline)) { stream(p, v); });
+  } else if (a.out_channels == lanes) {
+    body([](float* p, Vec v) __attribute__((always_inline)) { store(p, v); });
+  } else {
+    body([count = a.out_channels](float* p, Vec v)
+             __attribute__((always_inline)) { store_partial(p, v, count); });
+  }
+}
 
 /// Calls body(block) with the block of `channels` channels.
 template <class Body>
@@ -119,12 +135,12 @@ __attribute__((noinline)) void correlation_tile(const TileArguments& a) {
       }
     }
   });
-  with_block(a.out_channels, [&](const auto& block) {
+  with_store(a, [&](const auto& put) {
 #pragma GCC unroll 32
     for (int r = 0; r < Rows; ++r) {
       float* p = a.y + r * a.y_stride_row;
 #pragma GCC unroll 32
-      for (int j = 0; j < Width; ++j, p += a.y_stride_w) block.store(p, sum[r][j]);
+      for (int j = 0; j < Width; ++j, p += a.y_stride_w) put(p, sum[r][j]);
     }
   });
 }
@@ -160,19 +176,31 @@ __attribute__((noinline)) void transposed_tile(const TileArguments& a, const Tra
       }
     }
   });
-  with_block(a.out_channels, [&](const auto& block) {
-    float* p = a.y;
-    if (range.first == 0 && range.last == 2 * Width) {
+  const bool whole = range.first == 0 && range.last == 2 * Width;
+  if (a.add) {
+    with_block(a.out_channels, [&](const auto& block) {
+      float* p = a.y;
 #pragma GCC unroll 32
       for (int j = 0; j < Width; ++j, p += 2 * a.y_stride_w) {
-        block.store(p, even[j]);
-        block.store(p + a.y_stride_w, odd[j]);
+        if (whole || (2 * j >= range.first && 2 * j < range.last)) even[j] += block.load(p);
+        if (whole || (2 * j + 1 >= range.first && 2 * j + 1 < range.last))
+          odd[j] += block.load(p + a.y_stride_w);
+      }
+    });
+  }
+  with_store(a, [&](const auto& put) {
+    float* p = a.y;
+    if (whole) {
+#pragma GCC unroll 32
+      for (int j = 0; j < Width; ++j, p += 2 * a.y_stride_w) {
+        put(p, even[j]);
+        put(p + a.y_stride_w, odd[j]);
       }
     } else {
 #pragma GCC unroll 32
       for (int j = 0; j < Width; ++j, p += 2 * a.y_stride_w) {
-        if (2 * j >= range.first && 2 * j < range.last) block.store(p, even[j]);
-        if (2 * j + 1 >= range.first && 2 * j + 1 < range.last) block.store(p + a.y_stride_w, odd[j]);
+        if (2 * j >= range.first && 2 * j < range.last) put(p, even[j]);
+        if (2 * j + 1 >= range.first && 2 * j + 1 < range.last) put(p + a.y_stride_w, odd[j]);
       }
     }
   });

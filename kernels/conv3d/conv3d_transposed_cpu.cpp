@@ -71,7 +71,7 @@ AxisTaps axis_taps(int64_t output, int64_t shift, int64_t extent) {
 
 template <int K>
 void run_transposed(View<float> y, View<const float> x, const Weights& weights, const float* bias,
-                    int padding, const Exec& exec) {
+                    int padding, bool add, const Exec& exec) {
   WorkspaceScope scope(*exec.workspace);
   const int64_t shift = K == 3 ? 1 - padding : 0, pairs = (y.w - 1 + shift) / 2 + 1;
   const View<const float> padded = with_halo(x, K == 3 ? 1 + static_cast<int>(shift) : 0, scope);
@@ -79,6 +79,7 @@ void run_transposed(View<float> y, View<const float> x, const Weights& weights, 
   const float* const packed_bias = pack_bias(bias, y.c, scope);
   const Tile& tile = choose_tile<K>(pairs);
   const Schedule schedule(y, x, weights.out_blocks(), weights.out_blocks() * weights.block_floats(), 2, 1);
+  const bool streamed = !add && streams(y);
   schedule.run([&](const WorkItem& item) {
     const AxisTaps depth = axis_taps<K>(item.d, shift, x.d);
     for (int64_t block = item.first_block; block < item.last_block; ++block) {
@@ -97,25 +98,29 @@ void run_transposed(View<float> y, View<const float> x, const Weights& weights, 
         a.bias = packed_bias + block * lanes;
         a.y_stride_w = y.stride_w;
         a.out_channels = y.c - block * lanes < lanes ? y.c - block * lanes : lanes;
+        a.streamed = streamed, a.add = add;
         for (int64_t pair = 0; pair < pairs; pair += tile.width) {
           const int64_t first = pair + tile.width <= pairs ? pair : pairs - tile.width;
           const int64_t output = 2 * first - shift;
           a.x = padded.at(item.n, 0, 0, first - shift);
           a.y = y.at(item.n, item.d, h, output) + block * lanes;
           const int64_t left = y.w - output;
-          tile.run(a, {output < 0 ? -output : 0, left < 2 * tile.width ? left : 2 * tile.width});
+          // The last tile overlaps the one before it, to which nothing may be added twice.
+          const int64_t done = add ? 2 * (pair - first) : 0, outside = output < 0 ? -output : 0;
+          tile.run(a, {done > outside ? done : outside, left < 2 * tile.width ? left : 2 * tile.width});
         }
       }
     }
+    if (streamed) finish_streaming();
   });
 }
 
 }  // namespace
 
 void correlate_transposed(View<float> y, View<const float> x, const Weights& weights, const float* bias,
-                          int padding, const Exec& exec) {
-  if (weights.kernel_size == 2) return run_transposed<2>(y, x, weights, bias, padding, exec);
-  run_transposed<3>(y, x, weights, bias, padding, exec);
+                          int padding, const Exec& exec, bool add) {
+  if (weights.kernel_size == 2) return run_transposed<2>(y, x, weights, bias, padding, add, exec);
+  run_transposed<3>(y, x, weights, bias, padding, add, exec);
 }
 
 }  // namespace vg::kernels::cpu::VG_ISA

@@ -2,6 +2,7 @@
 // product per frequency, outputs transformed back. Nothing between them leaves the level-2 cache.
 #include "kernels/conv3d/conv3d_winograd_cpu.h"
 #include "kernels/common/parallel.h"
+#include "kernels/common/stream.h"
 #include "kernels/conv3d/conv3d_tile_cpu.h"
 #include "kernels/conv3d/conv3d_winograd_transform_cpu.h"
 
@@ -50,7 +51,8 @@ class WinogradCorrelation {
         width_(strip_width()),
         strips_w_((y.w + width_ - 1) / width_),
         strips_h_(y.h / MH / rows_),
-        chunk_strips_(strips_h_ % 4 == 0 ? 4 : (strips_h_ % 2 == 0 ? 2 : 1)) {}
+        chunk_strips_(strips_h_ % 4 == 0 ? 4 : (strips_h_ % 2 == 0 ? 2 : 1)),
+        streamed_(streams(y)) {}
 
   void run(WorkspaceScope& scope) const {
     const int64_t strips = y_.n * (y_.d / MD) * strips_h_ * strips_w_, whole = chunk_strips_ * strips_w_;
@@ -106,6 +108,7 @@ class WinogradCorrelation {
     transform_inputs(s, scratch);
     multiply(scratch, products, next);
     transform_outputs(s, products);
+    if (streamed_) finish_streaming();
   }
 
   void transform_inputs(const Strip& s, float* inputs) const {
@@ -174,7 +177,8 @@ class WinogradCorrelation {
               [&](int d, int h)
                   __attribute__((always_inline)) { return load(in + (d * (MH + 2) + h) * stride); },
               [&](int d, int h, Vec v) __attribute__((always_inline)) {
-                store(out + d * y_.stride_d + h * y_.stride_h, v + bias);
+                float* const p = out + d * y_.stride_d + h * y_.stride_h;
+                streamed_ ? stream(p, v + bias) : store(p, v + bias);
               });
         }
       }
@@ -186,6 +190,7 @@ class WinogradCorrelation {
   const float *filters_, *bias_;
   const Tile& tile_;
   int64_t in_blocks_, out_blocks_, rows_, width_, strips_w_, strips_h_, chunk_strips_;
+  bool streamed_;
 };
 
 template <int MD, int MH>

@@ -34,15 +34,18 @@ void fill(View<uint8_t> y, uint8_t value, const Exec&) {
 
 // The planes beyond D, the rows beyond H and the voxels beyond W, in that order.
 void zero_halo(View<float> y, const Exec&) {
-  const int64_t halo = y.halo, height = y.h + 2 * halo, bytes = y.c * static_cast<int64_t>(sizeof(float));
-  parallel_for(y.n * (y.d + 2 * halo) * height, 64, [&](int64_t i) {
-    const int64_t d = i / height % (y.d + 2 * halo) - halo, h = i % height - halo;
-    const bool outside = d < 0 || d >= y.d || h < 0 || h >= y.h;
-    float* const row = y.at(i / height / (y.d + 2 * halo), d, h, -halo);
-    for (int64_t w = -halo; w < y.w + halo; ++w) {
-      if (outside || w < 0 || w >= y.w)
-        std::memset(row + (w + halo) * y.stride_w, 0, static_cast<size_t>(bytes));
-    }
+  const int64_t halo = y.halo, depth = y.d + 2 * halo, height = y.h + 2 * halo;
+  const auto zero = [&](float* first, int64_t voxels) {
+    const int64_t run = y.stride_w == y.c ? voxels * y.c : y.c;
+    for (int64_t i = 0; i < voxels * y.c; i += run, first += y.stride_w)
+      std::memset(first, 0, static_cast<size_t>(run) * sizeof(float));
+  };
+  parallel_for(y.n * depth * height, 64, [&](int64_t i) {
+    const int64_t d = i / height % depth - halo, h = i % height - halo;
+    float* const row = y.at(i / height / depth, d, h, -halo);
+    if (d < 0 || d >= y.d || h < 0 || h >= y.h) return zero(row, y.w + 2 * halo);
+    zero(row, halo);
+    zero(row + (halo + y.w) * y.stride_w, halo);
   });
 }
 

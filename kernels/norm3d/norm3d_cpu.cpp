@@ -5,6 +5,7 @@
 #include "kernels/activation/activation_vectors.h"
 #include "kernels/common/channel_blocks.h"
 #include "kernels/common/map.h"
+#include "kernels/common/stream.h"
 #include "kernels/norm3d/norm3d_impl.h"
 
 namespace vg::kernels::cpu::VG_ISA {
@@ -163,6 +164,7 @@ void norm3d_apply(View<float> y, View<const float> x, const float* mean, const f
                gamma,   beta,
                nullptr, 1};
   set_slopes(p, slope, params.activation, constant_slope);
+  const bool streamed = streams(y);
   with_activation(params.activation.kind, [&](auto act) {
     for_each_segment(y, [&](int64_t row, int64_t first, int64_t voxels) {
       const int64_t offset = group_offset(x, params, row);
@@ -171,10 +173,13 @@ void norm3d_apply(View<float> y, View<const float> x, const float* mean, const f
           const BlockParameters b(block, p, offset, c);
           const float* in = pointer(x, row, first + begin) + c;
           float* out = pointer(y, row, first + begin) + c;
-          for (int64_t i = 0; i < count; ++i, in += x.stride_w, out += y.stride_w)
-            block.store(out, act.value(b.normalised(block.load(in)), b.slope));
+          for (int64_t i = 0; i < count; ++i, in += x.stride_w, out += y.stride_w) {
+            const Vec value = act.value(b.normalised(block.load(in)), b.slope);
+            streamed ? stream(out, value) : block.store(out, value);
+          }
         });
       });
+      if (streamed) finish_streaming();
     });
   });
 }

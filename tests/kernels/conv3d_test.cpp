@@ -76,17 +76,6 @@ const Conv3dCase cpu_cases[] = {
 
 class Conv3dCpuTest : public ::testing::Test {
  protected:
-  // Calls body() under each instruction set of this processor.
-  template <class Body>
-  void on_every_isa(const Body& body) {
-    const CpuSettings restore;
-    for (const cpu::Isa isa : {cpu::Isa::portable, cpu::Isa::avx2, cpu::Isa::avx512}) {
-      if (!cpu::isa_supported(isa)) continue;
-      SCOPED_TRACE(cpu::isa_name(isa));
-      cpu::force_isa(isa);
-      body();
-    }
-  }
   Exec exec() { return {DeviceKind::cpu, nullptr, &workspace_}; }
 
  private:
@@ -96,7 +85,7 @@ class Conv3dCpuTest : public ::testing::Test {
 TEST_F(Conv3dCpuTest, IntegersAreExact) {
   const auto run = [&](const Conv3dCase& c) {
     const Conv3dCheck check(c, DeviceKind::cpu, exec(), true);
-    on_every_isa([&] {
+    for_each_instruction_set(DeviceKind::cpu, [&] {
       check.run({1, 0, 0}, {1, 0, 0});
       check.run({0, 0, 0}, {1, 3, 2});
     });
@@ -138,7 +127,7 @@ TEST_F(Conv3dCpuTest, LongSumsStayExact) {
              expected_dbias = oracle.backward_bias(gradients);
   const Activation<float> x(DeviceKind::cpu, xe.n, xe.d, xe.h, xe.w, xe.c, inputs, {1, 0, 0}),
       dy(DeviceKind::cpu, ye.n, ye.d, ye.h, ye.w, ye.c, gradients);
-  on_every_isa([&] {
+  for_each_instruction_set(DeviceKind::cpu, [&] {
     const Buffer<float> dweight(DeviceKind::cpu, std::vector<float>(static_cast<size_t>(oracle.weights()))),
         dbias(DeviceKind::cpu, std::vector<float>(static_cast<size_t>(ye.c)));
     conv3d_backward_weight(dweight.data(), dy, x, c.params, exec());

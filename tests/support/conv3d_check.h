@@ -26,7 +26,7 @@ inline std::ostream& operator<<(std::ostream& out, const Conv3dCase& c) {
              << c.params.stride << " padding " << c.params.padding;
 }
 
-/// Runs all four functions and compares with the oracle: exactly for integers, else with the tolerance of
+/// Runs all functions and compares with the oracle: exactly for integers, else with the tolerance of
 /// the sums' lengths, times `growth` for algorithms whose rounding errors exceed those of plain sums.
 class Conv3dCheck {
  public:
@@ -69,6 +69,9 @@ class Conv3dCheck {
     EXPECT_TRUE(close(y.get(), y_without_bias_, oracle_.forward_length()));
     kernels::conv3d_backward_input(dx, dy, weight.data(), case_.params, exec_);
     EXPECT_TRUE(close(dx.get(), dx_, oracle_.backward_input_length()));
+    const Activation<float> added(device_, xe.n, xe.d, xe.h, xe.w, xe.c, x_, x_place);
+    kernels::conv3d_add_backward_input(added, dy, weight.data(), case_.params, exec_);
+    EXPECT_TRUE(close(added.get(), sum(dx_, x_), oracle_.backward_input_length()));
     const Buffer<float> dweight(device_, weight_), dbias(device_, bias_);
     kernels::conv3d_backward_weight(dweight.data(), dy, x, case_.params, exec_);
     EXPECT_TRUE(close(dweight.get(), dweight_, oracle_.backward_weight_length()));
