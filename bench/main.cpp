@@ -4,6 +4,7 @@
 #include "bench/augment_bench.h"
 #include "bench/conv3d_bench.h"
 #include "bench/infer_bench.h"
+#include "bench/ladder_bench.h"
 #include "bench/train_step_bench.h"
 
 int main(int argc, char** argv) {
@@ -14,6 +15,7 @@ int main(int argc, char** argv) {
   vg::bench::register_conv3d(app);
   vg::bench::register_conv_transpose3d(app);
   vg::bench::register_augment(app);
+  vg::bench::register_ladder(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

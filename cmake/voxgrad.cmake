@@ -49,13 +49,9 @@ function(vg_add_library name)
   target_link_libraries(vg_${name} ${ARGN} PUBLIC vg_options)
 endfunction()
 
-# kernels: <op>/<op>.cpp is compiled once; <op>/*_cpu.cpp once per instruction set, into its own namespace (see
-# kernels/common/simd.h); <op>/*_cuda.cu when CUDA is on.
-function(vg_add_kernels)
-  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/*/*.cpp)
-  set(cpu_sources ${sources})
-  list(FILTER cpu_sources INCLUDE REGEX "_cpu\\.cpp$")
-  list(FILTER sources EXCLUDE REGEX "_cpu\\.cpp$")
+# vg_add_instruction_set_objects(NAME SOURCES OBJECTS): compiles SOURCES once per instruction set, each into its own namespace
+# (see kernels/common/simd.h); OBJECTS receives the objects.
+function(vg_add_instruction_set_objects name sources result)
   set(isas portable)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     list(APPEND isas avx2 avx512)
@@ -64,12 +60,22 @@ function(vg_add_kernels)
   set(flags_avx512 -march=x86-64-v4 -mprefer-vector-width=512 -mtune=icelake-server)
   set(objects)
   foreach(isa IN LISTS isas) # portable first: where the linker must choose between copies, it takes the safe one
-    add_library(vg_kernels_${isa} OBJECT ${cpu_sources})
-    target_compile_definitions(vg_kernels_${isa} PRIVATE VG_ISA=${isa} VG_ISA_${isa}=1)
-    target_compile_options(vg_kernels_${isa} PRIVATE ${flags_${isa}} -fno-math-errno -fno-trapping-math)
-    target_link_libraries(vg_kernels_${isa} PUBLIC vg_options OpenMP::OpenMP_CXX)
-    list(APPEND objects $<TARGET_OBJECTS:vg_kernels_${isa}>)
+    add_library(${name}_${isa} OBJECT ${sources})
+    target_compile_definitions(${name}_${isa} PRIVATE VG_ISA=${isa} VG_ISA_${isa}=1)
+    target_compile_options(${name}_${isa} PRIVATE ${flags_${isa}} -fno-math-errno -fno-trapping-math)
+    target_link_libraries(${name}_${isa} PUBLIC vg_options OpenMP::OpenMP_CXX)
+    list(APPEND objects $<TARGET_OBJECTS:${name}_${isa}>)
   endforeach()
+  set(${result} ${objects} PARENT_SCOPE)
+endfunction()
+
+# kernels: <op>/<op>.cpp is compiled once; <op>/*_cpu.cpp once per instruction set; <op>/*_cuda.cu when CUDA is on.
+function(vg_add_kernels)
+  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/*/*.cpp)
+  set(cpu_sources ${sources})
+  list(FILTER cpu_sources INCLUDE REGEX "_cpu\\.cpp$")
+  list(FILTER sources EXCLUDE REGEX "_cpu\\.cpp$")
+  vg_add_instruction_set_objects(vg_kernels "${cpu_sources}" objects)
   if(VOXGRAD_CUDA)
     file(GLOB cuda_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/*/*.cu)
     # Warpgroup instructions exist in code for sm_90a alone, which no other GPU runs. These files are compiled for it in
