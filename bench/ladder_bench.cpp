@@ -165,10 +165,17 @@ struct LadderBench {
     const auto data = nlohmann::json::parse(file);
     std::printf("no times: no usable GPU (%s)\ncounts of %s (bench/ladder/counts writes them, %s)\n",
                 reason.c_str(), data.at("layer").get<std::string>().c_str(), counts.c_str());
-    for (const auto& row : data.at("table")) {
-      std::printf("%-6s", row.at(0).get<std::string>().c_str());
-      std::printf(" %-22s", row.at(1).get<std::string>().c_str());
-      for (size_t i = 2; i < row.size(); ++i) std::printf(" %10s", row.at(i).get<std::string>().c_str());
+    const auto table = data.at("table").get<std::vector<std::vector<std::string>>>();
+    std::vector<size_t> widths;
+    for (const auto& row : table) {
+      widths.resize(std::max(widths.size(), row.size()));
+      for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+    }
+    for (const auto& row : table) {
+      for (size_t i = 0; i < row.size(); ++i) {
+        const int width = static_cast<int>(widths[i]);
+        std::printf(i < 3 ? "%-*s  " : "%*s  ", width, row[i].c_str());
+      }
       std::printf("\n");
     }
   }

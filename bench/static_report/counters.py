@@ -24,7 +24,9 @@ class Counters:
     tensor_flops: float = 0
     warp_instructions: float = 0
     integer_instructions: float = 0  # of warps
+    mma_instructions: float = 0  # of warps
     dram_bytes: float = 0  # each sector once a launch, or measured
+    load_requests: float = 0  # of warps
     load_bytes: float = 0  # that lanes asked for
     load_sectors: float = 0
     store_bytes: float = 0
@@ -114,7 +116,9 @@ def _from_json_kernel(k):
         tensor_flops=k["flop_tensor"],
         warp_instructions=sum(k["instructions"].values()) / 32,
         integer_instructions=k["instructions"].get("int", 0) / 32,
+        mma_instructions=k["instructions"].get("mma", 0) / 32,
         dram_bytes=k["unique_bytes"],
+        load_requests=load["requests"],
         load_bytes=load["bytes"],
         load_sectors=load["sectors"],
         store_bytes=store["bytes"],
@@ -148,6 +152,7 @@ NCU_METRICS = {
     "warp_instructions": ["smsp__inst_executed.sum"],
     "integer_instructions": ["smsp__inst_executed_pipe_alu.sum"],
     "dram_bytes": ["dram__bytes_read.sum", "dram__bytes_write.sum"],
+    "load_requests": ["l1tex__t_requests_pipe_lsu_mem_global_op_ld.sum"],
     "load_sectors": ["lts__t_sectors_srcunit_tex_op_read.sum"],
     "store_sectors": ["lts__t_sectors_srcunit_tex_op_write.sum"],
     "shared_wavefronts": ["l1tex__data_pipe_lsu_wavefronts_mem_shared.sum"],
@@ -186,7 +191,9 @@ def _from_ncu_csv(text):
             tensor_flops=figure(row, "mma") * MMA_FLOPS,
             warp_instructions=figure(row, "warp_instructions"),
             integer_instructions=figure(row, "integer_instructions"),
+            mma_instructions=figure(row, "mma"),
             dram_bytes=figure(row, "dram_bytes"),
+            load_requests=figure(row, "load_requests"),
             load_bytes=sectors * SECTOR * figure(row, "load_efficiency") / 100,
             load_sectors=sectors,
             store_bytes=figure(row, "store_sectors") * SECTOR,
