@@ -46,7 +46,6 @@ class RungRun {
     } else {
       rung_.bf16(y_.template view<T>(), x_.template view<const T>(), weight, exec);
     }
-    Context::get().synchronize(rung_.device);
   }
 
  private:
@@ -107,11 +106,13 @@ struct LadderBench {
     RungRun<T> run(rung, of_layer);
     if (once) {
       run();
+      Context::get().synchronize(rung.device);
       return {};
     }
-    const double first = measure(run, 0, 1).fastest;
+    const auto body = [&](int) { run(); };
+    const double first = measure_on(rung.device, body, 0, 1).fastest;
     const int affordable = static_cast<int>(seconds / std::max(first, 1e-9));
-    return measure(run, first > seconds ? 0 : warmup, std::clamp(affordable, 1, runs));
+    return measure_on(rung.device, body, first > seconds ? 0 : warmup, std::clamp(affordable, 1, runs));
   }
 
   void print_times() const {
