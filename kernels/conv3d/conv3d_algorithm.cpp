@@ -6,6 +6,7 @@
 #include "kernels/conv3d/conv3d_first_tile.h"
 #include "kernels/conv3d/conv3d_gemm_tile.h"
 #include "kernels/conv3d/conv3d_halo_tile.h"
+#include "kernels/conv3d/conv3d_strided_gemm_tile.h"
 #include "kernels/conv3d/conv3d_strided_tile.h"
 #include "kernels/conv3d/conv3d_tf32_tile.h"
 
@@ -74,6 +75,18 @@ bool strided_kernels_apply(const Conv3dParams& p, const View<const bfloat16>& ou
   return countable(out) && countable(in) && aligned(out) && aligned(in);
 }
 
+// What the matrix products for stride 2 need besides.
+bool strided_gemm_kernels_apply(const Conv3dParams& p, const View<const bfloat16>& fine,
+                                const View<const bfloat16>& coarse, int shared_bytes,
+                                const CudaLimits& limits) {
+  // Positions and elements are counted in int, with room for a tile and a plane beyond the ends.
+  constexpr int64_t most = std::numeric_limits<int>::max() / 2;
+  const auto fits = [](const View<const bfloat16>& v) {
+    return v.voxels() <= most && (v.n + 1) * v.stride_n <= most && v.stride_d <= most;
+  };
+  return fits(fine) && fits(coarse) && strided_kernels_apply(p, fine, coarse, shared_bytes, limits);
+}
+
 // The list's last entry: gathers with any parameters, channels and placement.
 bool direct_applies(const Conv3dParams&, const View<const bfloat16>&, const View<const bfloat16>&,
                     const CudaLimits&) {
@@ -89,9 +102,13 @@ struct Candidate {
 // Fastest first. The first layer's kernels take what no other on tensor cores does; there is none for its
 // input gradient, which a network does not need.
 constexpr Candidate wgrad_candidates[] = {
-    {Conv3dAlgorithm::gemm, wide_gemm_wgrad_applies},    {Conv3dAlgorithm::halo_tile, halo_wgrad_applies},
-    {Conv3dAlgorithm::gemm, gemm_wgrad_applies},         {Conv3dAlgorithm::strided, strided_wgrad_applies},
-    {Conv3dAlgorithm::first_layer, first_layer_applies}, {Conv3dAlgorithm::pointwise, pointwise_applies},
+    {Conv3dAlgorithm::gemm, wide_gemm_wgrad_applies},
+    {Conv3dAlgorithm::halo_tile, halo_wgrad_applies},
+    {Conv3dAlgorithm::gemm, gemm_wgrad_applies},
+    {Conv3dAlgorithm::strided_gemm, strided_gemm_wgrad_applies},
+    {Conv3dAlgorithm::strided, strided_wgrad_applies},
+    {Conv3dAlgorithm::first_layer, first_layer_applies},
+    {Conv3dAlgorithm::pointwise, pointwise_applies},
     {Conv3dAlgorithm::direct, direct_applies},
 };
 constexpr Candidate candidates[] = {
@@ -99,6 +116,7 @@ constexpr Candidate candidates[] = {
     {Conv3dAlgorithm::gemm, wide_gemm_applies},
     {Conv3dAlgorithm::halo_tile, halo_tile_applies},
     {Conv3dAlgorithm::gemm, gemm_applies},
+    {Conv3dAlgorithm::strided_gemm, strided_gemm_applies},
     {Conv3dAlgorithm::strided, strided_applies},
     {Conv3dAlgorithm::first_layer, first_layer_applies},
     {Conv3dAlgorithm::pointwise, pointwise_applies},
@@ -109,6 +127,7 @@ constexpr Candidate backward_input_candidates[] = {
     {Conv3dAlgorithm::gemm, wide_gemm_applies},
     {Conv3dAlgorithm::halo_tile, halo_tile_applies},
     {Conv3dAlgorithm::gemm, gemm_applies},
+    {Conv3dAlgorithm::strided_gemm, strided_gemm_transposed_applies},
     {Conv3dAlgorithm::strided, strided_transposed_applies},
     {Conv3dAlgorithm::pointwise, pointwise_applies},
     {Conv3dAlgorithm::direct, direct_applies},
@@ -193,6 +212,25 @@ bool strided_transposed_applies(const Conv3dParams& p, const View<const bfloat16
 bool strided_wgrad_applies(const Conv3dParams& p, const View<const bfloat16>& dy,
                            const View<const bfloat16>& x, const CudaLimits& limits) {
   return strided_kernels_apply(p, dy, x, StridedWgradTile{{}, dy.c % 32 == 0 ? 2 : 1}.shared_bytes(), limits);
+}
+
+bool strided_gemm_applies(const Conv3dParams& p, const View<const bfloat16>& out,
+                          const View<const bfloat16>& in, const CudaLimits& limits) {
+  const StridedGemmForwardTile tile{{}, out.c % 128 == 0 ? 2 : 1};
+  return in.c >= 32 && out.c % 64 == 0 && out.w <= StridedGemmTile::widest &&
+         strided_gemm_kernels_apply(p, in, out, tile.shared_bytes(), limits);
+}
+
+bool strided_gemm_transposed_applies(const Conv3dParams& p, const View<const bfloat16>& out,
+                                     const View<const bfloat16>& in, const CudaLimits& limits) {
+  return in.c >= 64 && out.c >= StridedGemmTransposedTile::columns && in.w <= StridedGemmTile::widest &&
+         strided_gemm_kernels_apply(p, out, in, StridedGemmTransposedTile::shared_bytes(), limits);
+}
+
+bool strided_gemm_wgrad_applies(const Conv3dParams& p, const View<const bfloat16>& dy,
+                                const View<const bfloat16>& x, const CudaLimits& limits) {
+  return x.c >= 32 && dy.c >= 64 && dy.w <= StridedGemmWgradTile::widest &&
+         strided_gemm_kernels_apply(p, x, dy, strided_gemm_wgrad_tile(x.c).shared_bytes(), limits);
 }
 
 Conv3dAlgorithm choose_conv3d_algorithm(const Conv3dParams& params, const View<const bfloat16>& out,

@@ -13,7 +13,17 @@ struct CudaLimits {
   int multiprocessors;
 };
 
-enum class Conv3dAlgorithm { halo_tile, gemm, gemm_warpgroup, strided, first_layer, pointwise, tf32, direct };
+enum class Conv3dAlgorithm {
+  halo_tile,
+  gemm,
+  gemm_warpgroup,
+  strided_gemm,
+  strided,
+  first_layer,
+  pointwise,
+  tf32,
+  direct
+};
 
 /// out and in are y and x, or for the gradient dx and dy.
 bool halo_tile_applies(const Conv3dParams& params, const View<const bfloat16>& out,
@@ -51,6 +61,17 @@ bool strided_transposed_applies(const Conv3dParams& params, const View<const bfl
                                 const View<const bfloat16>& in, const CudaLimits& limits);
 bool strided_wgrad_applies(const Conv3dParams& params, const View<const bfloat16>& dy,
                            const View<const bfloat16>& x, const CudaLimits& limits);
+
+/// The same as matrix products, for the deep levels, up to 63 (for the gradient of the weights 31) coarse
+/// voxels along W. Forward: from 32 channels and more to multiples of 64.
+bool strided_gemm_applies(const Conv3dParams& params, const View<const bfloat16>& out,
+                          const View<const bfloat16>& in, const CudaLimits& limits);
+/// From 64 channels and more to 32 and more.
+bool strided_gemm_transposed_applies(const Conv3dParams& params, const View<const bfloat16>& out,
+                                     const View<const bfloat16>& in, const CudaLimits& limits);
+/// Between 32 and more fine and 64 and more coarse channels.
+bool strided_gemm_wgrad_applies(const Conv3dParams& params, const View<const bfloat16>& dy,
+                                const View<const bfloat16>& x, const CudaLimits& limits);
 
 /// The first algorithm of the list that applies; `direct` always does.
 Conv3dAlgorithm choose_conv3d_algorithm(const Conv3dParams& params, const View<const bfloat16>& out,

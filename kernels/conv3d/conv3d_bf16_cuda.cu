@@ -66,6 +66,8 @@ void conv3d_forward(View<bfloat16> y, const OutputStatistics* statistics, View<c
       return conv3d_forward_gemm(y, x, weight, bias, params, exec, 0, statistics);
     case Conv3dAlgorithm::gemm_warpgroup:
       return conv3d_forward_gemm_warpgroup(y, x, weight, bias, params, exec, 0, statistics);
+    case Conv3dAlgorithm::strided_gemm:
+      return conv3d_forward_strided_gemm(y, x, weight, bias, exec, 0, statistics);
     case Conv3dAlgorithm::strided:
       return conv3d_forward_strided(y, x, weight, bias, limits.multiprocessors, exec, statistics);
     case Conv3dAlgorithm::first_layer:
@@ -90,6 +92,8 @@ void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const flo
       return conv3d_backward_input_gemm(dx, dy, weight, params, exec);
     case Conv3dAlgorithm::gemm_warpgroup:
       return conv3d_backward_input_gemm_warpgroup(dx, dy, weight, params, exec);
+    case Conv3dAlgorithm::strided_gemm:
+      return conv3d_backward_input_strided_gemm(dx, dy, weight, nullptr, exec);
     case Conv3dAlgorithm::strided:
       return conv3d_backward_input_strided(dx, dy, weight, nullptr, limits.multiprocessors, exec);
     case Conv3dAlgorithm::pointwise:
@@ -104,7 +108,10 @@ void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const flo
 void conv3d_add_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
                                const Conv3dParams& params, const Exec& exec) {
   const CudaLimits limits = cuda_limits();
-  if (choose_conv3d_backward_input_algorithm(params, dx, dy, limits) == Conv3dAlgorithm::strided)
+  const Conv3dAlgorithm algorithm = choose_conv3d_backward_input_algorithm(params, dx, dy, limits);
+  if (algorithm == Conv3dAlgorithm::strided_gemm)
+    return conv3d_add_backward_input_strided_gemm(dx, dy, weight, exec);
+  if (algorithm == Conv3dAlgorithm::strided)
     return conv3d_add_backward_input_strided(dx, dy, weight, limits.multiprocessors, exec);
   WorkspaceScope scope(*exec.workspace);
   const View<bfloat16> own = contiguous_view(scope.allocate<bfloat16>(static_cast<size_t>(dx.elements())),
@@ -132,6 +139,8 @@ void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const 
     case Conv3dAlgorithm::gemm:
     case Conv3dAlgorithm::gemm_warpgroup:  // not in the list of weight gradients
       return conv3d_backward_weight_gemm(dweight, dy, x, params, exec);
+    case Conv3dAlgorithm::strided_gemm:
+      return conv3d_backward_weight_strided_gemm(dweight, dy, x, exec);
     case Conv3dAlgorithm::strided:
       return conv3d_backward_weight_strided(dweight, dy, x, multiprocessors, exec);
     case Conv3dAlgorithm::first_layer:

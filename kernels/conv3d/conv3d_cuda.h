@@ -115,6 +115,21 @@ void conv3d_add_backward_input_strided(View<bfloat16> dx, View<const bfloat16> d
 void conv3d_backward_weight_strided(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
                                     int multiprocessors, const Exec& exec);
 
+/// The same three as matrix products, for the deep levels: where strided_gemm_applies(),
+/// strided_gemm_transposed_applies() and strided_gemm_wgrad_applies(). The sum over taps and channels, or for
+/// the gradient of the weights over voxels, is cut into `pieces`, by default as many as fill a GPU; their
+/// number fixes the order of sums. Statistics as with conv3d_forward_gemm().
+void conv3d_forward_strided_gemm(View<bfloat16> y, View<const bfloat16> x, const float* weight,
+                                 const float* bias, const Exec& exec, int64_t pieces = 0,
+                                 const OutputStatistics* statistics = nullptr);
+void conv3d_backward_input_strided_gemm(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
+                                        const float* bias, const Exec& exec,
+                                        const OutputStatistics* statistics = nullptr);
+void conv3d_add_backward_input_strided_gemm(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
+                                            const Exec& exec);
+void conv3d_backward_weight_strided_gemm(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
+                                         const Exec& exec, int64_t pieces = 0);
+
 /// The statistics of y in a pass of its own, for algorithms without sums at hand; nothing if null.
 void compute_statistics(const OutputStatistics* statistics, View<const bfloat16> y, const Exec& exec);
 

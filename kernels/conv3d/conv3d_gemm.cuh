@@ -21,6 +21,8 @@ struct GemmBlock {
                        ahead = shape.ahead();
   static constexpr int planes = KernelSize * KernelSize;  ///< pairs (kd, kh)
   static constexpr int fragments = Columns / 8;           ///< of 8 output channels
+  static constexpr int row_padding = KernelSize / 2;      ///< positions behind a row of voxels
+  static constexpr int warps_c = 1;                       ///< along channels
   /// Of 16 positions, in a warp, `fragment_pitch` positions from one to the next.
   static constexpr int fragment_rows = positions / 64, fragment_pitch = Warpgroup ? 64 : 16;
   static constexpr int row_step = threads / 4;  ///< rows of the input between a thread's
@@ -107,6 +109,19 @@ __global__ void __launch_bounds__(block_threads)
                          words[3]);
   }
 }
+
+/// How mma.m16n8k16 wants weights to lie: those of 16 input channels as [pair of fragments][lane][4 words],
+/// b0, b1 of the first fragment, b0, b1 of the second.
+template <int Columns>
+struct GemmFragmentWeights {
+  static __device__ __forceinline__ GemmPackedWeight packed_weight(int place, int word) {
+    const int lane = place % 32;
+    return {gemm_channel(place / 32 * 2 + word / 2, lane / 4), 2 * (lane % 4) + word % 2 * 8};
+  }
+  static __device__ __forceinline__ int packed_place(int place, int of_outputs, int half) {
+    return (half * (Columns / 16) + of_outputs * 2) * 32 + place;
+  }
+};
 
 // --- Copies to shared memory -------------------------------------------------------------------------------
 
@@ -215,18 +230,20 @@ __device__ __forceinline__ int64_t gemm_partial_offset(int64_t channel) {
   return channel / 32 * 32 + channel % 32 / 8 * 4;
 }
 
-/// Stores the warp's sums, from position `first` and output channel `first_channel` on: as results, or as
-/// partial sums of this piece. With `Moments`, of results, the block's moments too.
+/// Stores the warp's sums, from position `first` on and the block's from output channel `first_channel` on:
+/// as results, or as partial sums of this piece. Warp w has the (w % warps_c)-th 32 of every 32 * warps_c
+/// channels. With `Moments`, of results, the block's moments too.
 template <class T, bool Moments>
 __device__ __forceinline__ void gemm_store_sums(const GemmProduct& p, int64_t piece, int position_block,
                                                 int first, int64_t first_channel, float* shared,
                                                 const typename T::Sums& sums) {
   const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, q = lane % 4,
-            width = static_cast<int>(p.out.w), pitch = width + T::kernel_size / 2,
-            rows = static_cast<int>(p.out.rows());
+            width = static_cast<int>(p.out.w), pitch = width + T::row_padding,
+            rows = static_cast<int>(p.out.rows()), warp_c = static_cast<int>(threadIdx.x) / 32 % T::warps_c;
 #pragma unroll
-  for (int part = 0; part < T::columns / 32; ++part) {
-    const int64_t part_channel = first_channel + part * 32, channel = part_channel + q * 8;
+  for (int part = 0; part < T::columns / 32 / T::warps_c; ++part) {
+    const int64_t part_channel = first_channel + part * T::warps_c * 32,
+                  channel = part_channel + warp_c * 32 + q * 8;
     LaneMoments<8> moments;
 #pragma unroll
     for (int i = 0; i < 2 * T::fragment_rows; ++i) {
@@ -249,8 +266,8 @@ __device__ __forceinline__ void gemm_store_sums(const GemmProduct& p, int64_t pi
     if constexpr (Moments) {
       float totals[2] = {};
       add_lanes(totals, moments);
-      store_moments<T::threads / 32, 1>(p.moments + (position_block * p.out.c + part_channel) * 2, shared,
-                                        totals, p.out.c - part_channel);
+      store_moments<T::threads / 32, T::warps_c>(p.moments + (position_block * p.out.c + part_channel) * 2,
+                                                 shared, totals, p.out.c - part_channel);
     }
   }
 }
@@ -328,25 +345,19 @@ struct GemmOperands {
   int64_t pieces;     ///< or 0: as many as fill a GPU
 };
 
+/// Launches the kernel for a product of `position_blocks` blocks of T's positions with `pieces` pieces, and
+/// what must come before and after it.
 template <class T>
-void launch_gemm(const GemmOperands& o, const Exec& exec) {
+void launch_product(const GemmOperands& o, int64_t position_blocks, int64_t pieces,
+                    void (*plain)(GemmProduct), void (*with_moments)(GemmProduct), const Exec& exec) {
   const View<bfloat16>& out = o.out;
   const View<const bfloat16>& in = o.in;
   const auto divide_up = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
-  const int64_t chunks = divide_up(in.c, GemmTile::channels), column_blocks = divide_up(out.c, T::columns),
-                position_blocks = divide_up(gemm_positions(out, T::kernel_size), T::positions),
-                groups = T::planes * chunks;
-  // The order of sums must not depend on the device: cut as for 128 multiprocessors, close to those that
-  // train (A100 108, RTX 4090 128, H100 132), which hold two blocks. Storing and adding partial sums of a
-  // tile, 64 KiB each way, takes the time of about five groups.
-  constexpr int64_t resident = 256, start = 1, finish = 5;
-  const int64_t pieces = o.pieces != 0
-                             ? o.pieces
-                             : gemm_pieces(column_blocks * position_blocks, groups, resident, start, finish);
+  const int64_t chunks = divide_up(in.c, GemmTile::channels), column_blocks = divide_up(out.c, T::columns);
 
   WorkspaceScope scope(*exec.workspace);
   uint32_t* const packed = scope.allocate<uint32_t>(
-      static_cast<size_t>(column_blocks * groups * T::kernel_size * (T::weight_bytes / 4)));
+      static_cast<size_t>(column_blocks * T::planes * chunks * T::kernel_size * (T::weight_bytes / 4)));
   gemm_pack_kernel<T>
       <<<blocks_for(column_blocks * (T::columns / gemm_pack_outputs) * 2 * chunks, 1), block_threads, 0,
          stream_of(exec)>>>(packed, o.weight, o.order, out.c, in.c, static_cast<int>(chunks));
@@ -367,7 +378,7 @@ void launch_gemm(const GemmOperands& o, const Exec& exec) {
   const bool moments = o.statistics != nullptr && (pieces > 1 || out.n == 1 || !o.statistics->per_instance);
   const int64_t moments_pieces = pieces > 1 ? gemm_moments_pieces(out) : position_blocks;
   if (moments) product.moments = allocate_moments(scope, moments_pieces, out.c);
-  const auto kernel = moments && pieces == 1 ? gemm_kernel<T, true> : gemm_kernel<T, false>;
+  const auto kernel = moments && pieces == 1 ? with_moments : plain;
   constexpr int shared_bytes = T::shape.shared_bytes();
   // More than 48 KiB must be asked for; the choice of the algorithm has seen that the device has it.
   check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
@@ -377,6 +388,22 @@ void launch_gemm(const GemmOperands& o, const Exec& exec) {
   if (pieces > 1) gemm_add_pieces(product, exec);
   if (moments) return finish_statistics(*o.statistics, product.moments, moments_pieces, out, exec);
   compute_statistics(o.statistics, out, exec);
+}
+
+template <class T>
+void launch_gemm(const GemmOperands& o, const Exec& exec) {
+  const auto divide_up = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
+  const int64_t column_blocks = divide_up(o.out.c, T::columns),
+                position_blocks = divide_up(gemm_positions(o.out, T::kernel_size), T::positions),
+                groups = T::planes * divide_up(o.in.c, GemmTile::channels);
+  // The order of sums must not depend on the device: cut as for 128 multiprocessors, close to those that
+  // train (A100 108, RTX 4090 128, H100 132), which hold two blocks. Storing and adding partial sums of a
+  // tile, 64 KiB each way, and the launch of a second pass take the time of about seven groups.
+  constexpr int64_t resident = 256, start = 1, finish = 7;
+  const int64_t pieces = o.pieces != 0
+                             ? o.pieces
+                             : gemm_pieces(column_blocks * position_blocks, groups, resident, start, finish);
+  launch_product<T>(o, position_blocks, pieces, gemm_kernel<T, false>, gemm_kernel<T, true>, exec);
 }
 
 }  // namespace vg::kernels::cuda

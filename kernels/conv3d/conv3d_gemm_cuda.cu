@@ -12,22 +12,12 @@ namespace vg::kernels::cuda {
 namespace {
 
 template <int KernelSize, int Columns>
-struct Tile : GemmBlock<KernelSize, Columns, false> {
+struct Tile : GemmBlock<KernelSize, Columns, false>, GemmFragmentWeights<Columns> {
   using Block = GemmBlock<KernelSize, Columns, false>;
   static constexpr int fragment_rows = Block::fragment_rows, fragments = Block::fragments;
   static constexpr int warp_pitch = 64;       ///< positions of a warp
   static constexpr int input_row_bytes = 64;  ///< rows of 32 channels, swizzled
   static __device__ __forceinline__ int input_place(int row, int chunk) { return gemm_offset(4, row, chunk); }
-
-  // Weights of 16 input channels lie as [pair of fragments][lane][4 words]: b0, b1 of the first fragment, b0,
-  // b1 of the second.
-  static __device__ __forceinline__ GemmPackedWeight packed_weight(int place, int word) {
-    const int lane = place % 32;
-    return {gemm_channel(place / 32 * 2 + word / 2, lane / 4), 2 * (lane % 4) + word % 2 * 8};
-  }
-  static __device__ __forceinline__ int packed_place(int place, int of_outputs, int half) {
-    return (half * (fragments / 2) + of_outputs * 2) * 32 + place;
-  }
 
   struct Products {
     uint32_t input[KernelSize], weights;  ///< the lane's addresses: for ldmatrix by kw, and of its fragments

@@ -12,6 +12,7 @@
 #include "kernels/common/voxel_pointer.cuh"
 #include "kernels/conv3d/conv3d_cuda.h"
 #include "kernels/conv3d/conv3d_gemm_tile.h"
+#include "kernels/conv3d/conv3d_gemm_wgrad.cuh"
 #include "kernels/elementwise/elementwise.h"
 
 namespace vg::kernels::cuda {
@@ -151,21 +152,6 @@ class VoxelRows {
   const bfloat16 *x_, *dy_;
 };
 
-// Stores a warp's sums of one tap: the eight lanes of a column write neighbouring input channels, a sector.
-__device__ __forceinline__ void store_sums(float* partial, int64_t in_channels, int64_t out_channels,
-                                           int64_t in_first, int64_t out_first,
-                                           const float (&sums)[fragments][4]) {
-  const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, q = lane % 4;
-  if (in_first >= in_channels) return;
-#pragma unroll
-  for (int j = 0; j < fragments; ++j) {
-    if (out_first + j * 8 >= out_channels) break;
-#pragma unroll
-    for (int e = 0; e < 4; ++e)
-      partial[(out_first + j * 8 + 2 * q + e % 2) * in_channels + in_first + g + e / 2 * 8] = sums[j][e];
-  }
-}
-
 template <int KernelSize>
 __global__ void __launch_bounds__(threads, 3) gemm_wgrad_kernel(Problem p) {
   constexpr int planes = KernelSize * KernelSize, middle = KernelSize / 2;
@@ -237,7 +223,8 @@ __global__ void __launch_bounds__(threads, 3) gemm_wgrad_kernel(Problem p) {
   const int64_t pairs = p.dy.c * p.x.c, tap = (int64_t{piece} * planes + plane) * KernelSize;
 #pragma unroll
   for (int kw = 0; kw < KernelSize; ++kw)
-    store_sums(p.partials + (tap + kw) * pairs, p.x.c, p.dy.c, in_first + warp * 16, out_first, sums[kw]);
+    store_wgrad_sums(p.partials + (tap + kw) * pairs, p.x.c, p.dy.c, in_first + warp * 16, out_first,
+                     sums[kw]);
 }
 
 constexpr int sum_pairs = 32, sum_slices = block_threads / sum_pairs;

@@ -35,8 +35,11 @@ void conv_transpose3d_forward(View<bfloat16> y, const OutputStatistics* statisti
                               const Exec& exec) {
   const Conv3dParams conv = convolution(params);
   const CudaLimits limits = cuda_limits();
-  if (y.elements() > 0 &&
-      choose_conv3d_backward_input_algorithm(conv, y, x, limits) == Conv3dAlgorithm::strided)
+  const Conv3dAlgorithm algorithm =
+      y.elements() > 0 ? choose_conv3d_backward_input_algorithm(conv, y, x, limits) : Conv3dAlgorithm::direct;
+  if (algorithm == Conv3dAlgorithm::strided_gemm)
+    return conv3d_backward_input_strided_gemm(y, x, weight, bias, exec, statistics);
+  if (algorithm == Conv3dAlgorithm::strided)
     return conv3d_backward_input_strided(y, x, weight, bias, limits.multiprocessors, exec, statistics);
   conv3d_backward_input_direct(y, x, weight, bias, conv, exec);
   compute_statistics(statistics, y, exec);

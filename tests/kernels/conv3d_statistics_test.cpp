@@ -25,14 +25,14 @@ struct Case {
     return transposed ? 2 * of_input : stride == 2 ? (of_input + 1) / 2 : of_input;
   }
 };
-// Each algorithm: halo tiles, matrix products with and without a cut sum, stride 2, transposed, pointwise,
-// direct; channels and the last tiles of each axis incomplete.
-constexpr Case cases[] = {{16, 16, 3, 1, false}, {32, 16, 3, 1, false},  {32, 32, 3, 1, false},
-                          {64, 32, 3, 1, false}, {48, 48, 3, 1, false},  {64, 64, 3, 1, false},
-                          {80, 96, 3, 1, false}, {16, 32, 3, 2, false},  {32, 64, 3, 2, false},
-                          {32, 16, 3, 2, true},  {64, 32, 3, 2, true},   {16, 4, 1, 1, false},
-                          {32, 64, 1, 1, false}, {5, 3, 3, 1, false},    {4, 16, 3, 1, false},
-                          {3, 5, 3, 2, true},    {128, 128, 3, 1, false}};
+// Each algorithm: halo tiles, matrix products with and without a cut sum, stride 2, transposed, both as
+// matrix products, pointwise, direct; channels and the last tiles of each axis incomplete.
+constexpr Case cases[] = {
+    {16, 16, 3, 1, false},   {32, 16, 3, 1, false},  {32, 32, 3, 1, false}, {64, 32, 3, 1, false},
+    {48, 48, 3, 1, false},   {64, 64, 3, 1, false},  {80, 96, 3, 1, false}, {16, 32, 3, 2, false},
+    {32, 64, 3, 2, false},   {32, 16, 3, 2, true},   {64, 32, 3, 2, true},  {16, 4, 1, 1, false},
+    {32, 64, 1, 1, false},   {5, 3, 3, 1, false},    {4, 16, 3, 1, false},  {3, 5, 3, 2, true},
+    {128, 128, 3, 1, false}, {64, 128, 3, 2, false}, {128, 48, 3, 2, true}};
 
 std::vector<bfloat16> rounded(const std::vector<float>& values) {
   std::vector<bfloat16> result;

@@ -17,8 +17,9 @@ constexpr CudaLimits a100{80, 166'912, 108}, rtx4090{89, 101'376, 128}, turing{7
 constexpr Conv3dParams stride2{0, 0, 3, 2, 1};
 
 View<const bfloat16> volume(int64_t c, int64_t width = 0, int64_t first = 0) {
-  alignas(16) static const bfloat16 memory[4 * 5 * 6 * 256] = {};
-  return contiguous_view(memory, 1, 4, 5, 6, width == 0 ? c : width).channels(first, first + c);
+  // Rows too wide for the matrix products.
+  alignas(16) static const bfloat16 memory[2 * 64 * 256] = {};
+  return contiguous_view(memory, 1, 1, 2, 64, width == 0 ? c : width).channels(first, first + c);
 }
 
 // All three directions with these channels.
