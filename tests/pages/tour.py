@@ -27,7 +27,8 @@ def pages(root):
     """Pages in reading order: the tour, the kernels, the engine, the benches."""
     first = [root / "kernels/README.md"]
     kernels = sorted(root.glob("kernels/*/README.md"))
-    others = [root / "engine/README.md", root / "tests/exercises/README.md", *sorted(root.glob("bench/**/README.md"))]
+    others = [root / "engine/README.md", root / "tests/exercises/README.md", root / "bench/without-a-gpu.md"]
+    others += sorted(root.glob("bench/**/README.md"))
     return [page for page in [*first, *kernels, *others] if page.exists()]
 
 
@@ -231,9 +232,15 @@ def check(root, build):
 
 def run(root, lines):
     problems = []
+    gpu = (root / "build/cuda").exists() and subprocess.run("nvidia-smi -L >&2", shell=True).returncode == 0
     for page, line in lines:
         print(f"\n$ {line}        ({page.relative_to(root)})", flush=True)
-        if subprocess.run(["bash", "-c", line], cwd=root).returncode != 0:
+        if line.startswith("build/cuda/") and not gpu:
+            print("left out: no GPU answers, or there is no build/cuda")
+            continue
+        done = subprocess.run(["bash", "-c", line], cwd=root).returncode
+        # An exercise that is not solved is graded so: that is what a student meets.
+        if done != 0 and not (done == 1 and line.startswith("./grade ")):
             problems.append(f"{page.relative_to(root)}: {line}")
     return problems
 
