@@ -206,8 +206,8 @@ def page_problems(page, root):
         headings = [h for h in re.findall(r"^## (.*)$", text, re.M) if h in HEADINGS]
         if headings != HEADINGS:
             problems.append(f"headings {headings}, expected {HEADINGS}")
-    exercises = sorted((root / "tests/exercises" / page.parent.name).glob("*_test.c*"))
-    for exercise in exercises:
+    of_op = page.parent.parent == root / "kernels" or page.parent == root / "engine"
+    for exercise in sorted((root / "tests/exercises" / page.parent.name).glob("*_test.c*")) if of_op else []:
         name = exercise.name.split("_test.")[0]
         if not re.search(rf"tests/exercises/{page.parent.name}/{name}\.", text):
             problems.append(f"the exercise {page.parent.name}/{name} is not on its page")
