@@ -12,6 +12,7 @@ class Commands(unittest.TestCase):
         self.assertEqual(lines, ["a --b  --c", "d && E=1 f 'g h'"])
         self.assertEqual(tour.split_commands(lines[1]), [["d"], ["f", "g h"]])
         self.assertEqual(tour.code_lines("## Run it\n```\nx\n```\n", "Run it"), ["x"])
+        self.assertEqual(tour.code_lines("# Page\ntext\n    a\n## Other\n    b\n"), ["a"])
 
 
 class Checks(unittest.TestCase):
@@ -23,7 +24,7 @@ class Checks(unittest.TestCase):
             (self.root / name).mkdir(parents=True)
         (self.root / "CMakePresets.json").write_text('{"name": "cpu"}')
         self.program("build/tests/test_kernels", "echo 'Suite/OpTest.'; echo '  Works/cpu  # GetParam() = 1'")
-        self.program("build/bench/voxgrad-bench", '[ "$1" = conv3d ] && echo "  --filter TEXT  what"')
+        self.program("build/bench/voxgrad-bench", '[ "$1" = conv3d ] && echo "Usage: voxgrad-bench conv3d --filter TEXT"')
         (self.root / "tests/exercises/op/sum_test.cpp").write_text("")
         (self.root / "source.cpp").write_text("int a;\nint  b;\nint c;\n")
         self.checker = tour.Checker(self.root, self.root / "build")

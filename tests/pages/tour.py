@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The pages, followed as a student would: runs or checks the commands that they print.
 
-tests/pages/tour.py            runs the commands of the "Run it" sections, in the pages' order, as printed
+tests/pages/tour.py            runs the commands at the pages' beginning and under "Run it", in the pages' order, as printed
 tests/pages/tour.py --list     prints them
 tests/pages/tour.py --check    runs nothing that takes long, and checks instead: each command names files, tests, options
                                and exercises that exist; excerpts of code are in their sources; links lead somewhere; pages
@@ -32,9 +32,10 @@ def pages(root):
     return [page for page in [*first, *kernels, *others] if page.exists()]
 
 
-def code_lines(text, heading):
-    """Lines of indented or fenced code under the heading, continuation lines joined."""
-    section = re.search(rf"^##+ {re.escape(heading)}\n(.*?)(?=^##? |\Z)", text, re.M | re.S)
+def code_lines(text, heading=None):
+    """Lines of indented or fenced code under the heading (None: before the first), continuation lines joined."""
+    start = rf"^##+ {re.escape(heading)}\n" if heading else r"\A# [^\n]*\n"
+    section = re.search(start + r"(.*?)(?=^##? |\Z)", text, re.M | re.S)
     lines, fenced = [], False
     for line in section.group(1).splitlines() if section else []:
         if line.startswith("```"):
@@ -45,6 +46,12 @@ def code_lines(text, heading):
             else:
                 lines.append(line.strip())
     return [line for line in (re.sub(r"\s+#.*$", "", line) for line in lines) if line and not line.startswith("#")]
+
+
+def commands_of(page):
+    """The commands of a page: those under "Run it", and those before its first heading."""
+    text = page.read_text()
+    return code_lines(text) + code_lines(text, "Run it")
 
 
 def split_commands(line):
@@ -116,7 +123,7 @@ class Checker:
         if program.name not in ("voxgrad", "voxgrad-bench") or not arguments:
             return None
         code, text = self.output(str(program), arguments[0], "--help")
-        if code != 0:
+        if code != 0 or f"{program.name} {arguments[0]}" not in text:
             return f"{program.name} has no subcommand '{arguments[0]}'"
         for argument in arguments[1:]:
             option = argument.split("=")[0]
@@ -220,7 +227,7 @@ def check(root, build):
     for page in pages(root):
         where = page.relative_to(root)
         problems += [f"{where}: {problem}" for problem in page_problems(page, root)]
-        for line in code_lines(page.read_text(), "Run it"):
+        for line in commands_of(page):
             for words in split_commands(line):
                 commands += 1
                 problem = checker.check(words) if words else None
@@ -254,7 +261,7 @@ def main():
     arguments = parser.parse_args()
     lines, seen = [], set()
     for page in pages(ROOT):
-        for line in code_lines(page.read_text(), "Run it"):
+        for line in commands_of(page):
             if arguments.page in str(page.relative_to(ROOT)) and line not in seen:
                 lines.append((page, line))
                 seen.add(line)
