@@ -19,6 +19,7 @@ std::unique_ptr<Network> load_network(const ModelFile& model, Device device, Rng
                              "; is this a checkpoint of such a network?");
   }
   network->train(false);
+  network->freeze();
   return network;
 }
 

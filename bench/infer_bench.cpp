@@ -35,6 +35,7 @@ struct InferBench {
     Rng rng(1);
     const auto network = make_network(architecture, where, rng);
     network->train(false);
+    network->freeze();
     const NoGradGuard no_grad;
     const Tensor noise = Tensor::activation(shape[0], shape[2], shape[3], shape[4], shape[1], where);
     rng.normal(noise, 0, 1);

@@ -2,7 +2,9 @@
 
 #include <array>
 
+#include "kernels/attention_gate/attention_gate_inference.h"
 #include "layers/elementwise.h"
+#include "layers/folded_conv3d.h"
 #include "layers/op_support.h"
 
 namespace vg {
@@ -165,10 +167,50 @@ AttentionGateBranch AttentionGate::tensors(const Branch& branch) {
           branch.norm.bias(),          branch.norm.running_mean(), branch.norm.running_var()};
 }
 
+void AttentionGate::set_frozen(bool frozen) {
+  folded_ = nullptr;
+  if (!frozen || gate_.convolution.weight().device() != Device::cpu) return;
+  const auto fold = [](const Branch& b) {
+    return fold_batch_norm(b.convolution.weight(), b.convolution.bias(), b.norm);
+  };
+  const FoldedWeights gate = fold(gate_), skip = fold(skip_), psi = fold(psi_);
+  std::vector<float> bias = gate.bias.values();
+  const std::vector<float> skip_bias = skip.bias.values();
+  for (size_t f = 0; f < bias.size(); ++f) bias[f] += skip_bias[f];
+  folded_ = std::make_unique<Folded>(
+      Folded{gate.weight, skip.weight, Tensor::from_values(gate.bias.shape(), bias), psi.weight, psi.bias});
+}
+
+namespace {
+
+Tensor folded_gate(const Tensor& g, const Tensor& x, const kernels::FoldedGateWeights& weights,
+                   int64_t intermediate_channels, const Tensor& into) {
+  require_activation("attention_gate", "g", g);
+  require_activation("attention_gate", "x", x);
+  require_alike("attention_gate", g, x);
+  const Tensor y = into.defined() ? into.detach() : Tensor::activation_like(x);
+  kernels::attention_gate_inference(y.view(), g.view<const float>(), x.view<const float>(), weights,
+                                    {.gate_channels = g.size(4),
+                                     .skip_channels = x.size(4),
+                                     .intermediate_channels = intermediate_channels},
+                                    exec_of(x));
+  return y;
+}
+
+}  // namespace
+
 Tensor AttentionGate::operator()(const Tensor& g, const Tensor& x, const Tensor& into) const {
   if (!fused_) {
     const auto branch = [](const Branch& b, const Tensor& input) { return b.norm(b.convolution(input)); };
     return multiply(x, sigmoid(branch(psi_, relu(add(branch(gate_, g), branch(skip_, x))))));
+  }
+  if (folded_ != nullptr && x.dtype() == DType::float32 && !Context::get().recording()) {
+    const Folded& f = *folded_;
+    return folded_gate(
+        g, x,
+        {f.weight_gate.data<const float>(), f.weight_skip.data<const float>(), f.bias.data<const float>(),
+         f.weight_psi.data<const float>(), f.bias_psi.data<const float>()},
+        f.bias.elements(), into);
   }
   if (training()) {
     for (const Branch* branch : {&gate_, &skip_, &psi_}) branch->norm.count_batch();

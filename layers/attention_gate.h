@@ -34,6 +34,8 @@ class AttentionGate : public Module {
   void set_fused(bool fused) { fused_ = fused; }
 
  private:
+  void set_frozen(bool frozen) override;
+
   struct Branch {
     Conv3d& convolution;
     BatchNorm3d& norm;
@@ -43,6 +45,11 @@ class AttentionGate : public Module {
 
   Branch gate_, skip_, psi_;
   bool fused_ = true;
+  /// If frozen: weights with the norms in them, see FoldedGateWeights.
+  struct Folded {
+    Tensor weight_gate, weight_skip, bias, weight_psi, bias_psi;
+  };
+  std::unique_ptr<Folded> folded_;
 };
 
 }  // namespace vg

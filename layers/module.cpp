@@ -37,7 +37,7 @@ std::vector<NamedTensor> Module::state() const {
   return out;
 }
 
-void Module::load_state(const std::vector<NamedTensor>& state) const {
+void Module::load_state(const std::vector<NamedTensor>& state) {
   std::map<std::string, Tensor> given(state.begin(), state.end());
   for (const auto& [name, tensor] : this->state()) {
     const auto it = given.find(name);
@@ -56,12 +56,24 @@ void Module::load_state(const std::vector<NamedTensor>& state) const {
   }
   if (!given.empty())
     throw std::invalid_argument("tensor '" + given.begin()->first + "' is not part of this network");
+  set_frozen_tree(false);
   const std::map<std::string, Tensor> sources(state.begin(), state.end());
   for (const auto& [name, tensor] : this->state()) tensor.copy_from(sources.at(name));
 }
 
+void Module::set_frozen_tree(bool frozen) {
+  set_frozen(frozen);
+  for (const auto& [name, child] : children_) child->set_frozen_tree(frozen);
+}
+
+void Module::freeze() {
+  if (training_) throw std::logic_error("freeze: the module is in training mode");
+  set_frozen_tree(true);
+}
+
 void Module::train(bool training) {
   training_ = training;
+  set_frozen(false);
   for (const auto& [name, child] : children_) child->train(training);
 }
 

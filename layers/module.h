@@ -23,11 +23,16 @@ class Module {
   [[nodiscard]] std::vector<NamedTensor> state() const;
   /// Copies values into this module's tensors. Throws std::invalid_argument naming the first tensor that is
   /// missing, unknown or of another shape, with both shapes.
-  void load_state(const std::vector<NamedTensor>& state) const;
+  void load_state(const std::vector<NamedTensor>& state);
 
-  /// Training mode (batch statistics, dropout) or inference mode, for the whole tree.
+  /// Training mode (batch statistics, dropout) or inference mode, for the whole tree. Ends freeze().
   void train(bool training = true);
   [[nodiscard]] bool training() const { return training_; }
+
+  /// Prepares the whole tree, in inference mode, for many calls without recording with the weights that it
+  /// has now: on the CPU batch norms are folded into convolutions and weights are packed for the kernels,
+  /// once. Lasts until train() or load_state(). Throws std::logic_error in training mode.
+  void freeze();
 
  protected:
   /// A parameter: requires a gradient.
@@ -47,6 +52,9 @@ class Module {
     std::unique_ptr<Tensor> tensor;  ///< its address stays: layers keep references
     bool parameter;
   };
+  /// Prepares this module alone, or drops what was prepared.
+  virtual void set_frozen(bool /*frozen*/) {}
+  void set_frozen_tree(bool frozen);
   void collect(const std::string& prefix, bool buffers_too, std::vector<NamedTensor>& out) const;
 
   std::vector<Entry> entries_;

@@ -39,6 +39,21 @@ Convolution::Convolution(const ConvolutionOptions& o, Device device, Rng& rng) {
     activation_.slope = register_module("adn.A", std::make_unique<PReLU>(1, device)).weight();
 }
 
+Tensor Convolution::operator()(const Tensor& x, const Tensor& into) const {
+  if (!takes_folded(x)) return finish(convolve(x), into);
+  if (instance_norm_ == nullptr) return (*folded_)(x, into);
+  return (*instance_norm_)((*folded_)(x), activation_, {into, {}});
+}
+
+void Convolution::set_frozen(bool frozen) {
+  folded_ = nullptr;
+  const Tensor& weight = transposed_ != nullptr ? transposed_->weight() : convolution_->weight();
+  if (!frozen || weight.device() != Device::cpu) return;
+  const FusedActivation activation = instance_norm_ == nullptr ? activation_ : FusedActivation{};
+  folded_ = transposed_ != nullptr ? std::make_unique<FoldedConv3d>(*transposed_, batch_norm_, activation)
+                                   : std::make_unique<FoldedConv3d>(*convolution_, batch_norm_, activation);
+}
+
 Convolution::Unfinished Convolution::convolve(const Tensor& x) const {
   // A norm that needs the statistics of this batch is given them by the convolution.
   ChannelStatistics found{.per_instance = instance_norm_ != nullptr};

@@ -7,6 +7,7 @@
 #include "layers/conv3d.h"
 #include "layers/conv_transpose3d.h"
 #include "layers/dropout.h"
+#include "layers/folded_conv3d.h"
 #include "layers/norm3d.h"
 
 namespace vg {
@@ -33,8 +34,8 @@ class Convolution : public Module {
  public:
   /// `rng` is what dropout draws from; it must outlive the module.
   Convolution(const ConvolutionOptions& options, Device device, Rng& rng);
-  /// `into`: memory for the result, or undefined; it is not used without a norm.
-  Tensor operator()(const Tensor& x, const Tensor& into = {}) const { return finish(convolve(x), into); }
+  /// `into`: memory for the result, or undefined; it may be left unused.
+  Tensor operator()(const Tensor& x, const Tensor& into = {}) const;
 
   /// A result before its norm.
   struct Unfinished {
@@ -46,8 +47,14 @@ class Convolution : public Module {
   /// convolve(before.finish(x)) in one op that stores nothing between, where that exists: for bfloat16 in
   /// training, if what is between is a batch norm and its activation.
   [[nodiscard]] Unfinished convolve_after(const Convolution& before, Unfinished x) const;
+  /// True if operator() takes x in one pass with what freeze() has prepared; but for an instance norm, which
+  /// stays a pass of its own.
+  [[nodiscard]] bool takes_folded(const Tensor& x) const {
+    return folded_ != nullptr && x.dtype() == DType::float32 && !Context::get().recording();
+  }
 
  private:
+  void set_frozen(bool frozen) override;
   [[nodiscard]] bool uses_batch_statistics() const {
     return instance_norm_ != nullptr || (batch_norm_ != nullptr && training());
   }
@@ -59,6 +66,7 @@ class Convolution : public Module {
   InstanceNorm3d* instance_norm_ = nullptr;
   Dropout* dropout_ = nullptr;
   FusedActivation activation_;
+  std::unique_ptr<FoldedConv3d> folded_;  ///< if frozen
 };
 
 /// MONAI's ConvBlock of AttentionUnet: two convolutions of size 3, each with batch norm and ReLU, the first
@@ -67,6 +75,7 @@ class ConvBlock : public Module {
  public:
   ConvBlock(int64_t in_channels, int64_t out_channels, int stride, double dropout, Device device, Rng& rng);
   Tensor operator()(const Tensor& x) const {
+    if (first_.takes_folded(x)) return second_(first_(x));
     return second_.finish(second_.convolve_after(first_, first_.convolve(x)));
   }
 

@@ -7,6 +7,11 @@ namespace vg::kernels {
 
 namespace {
 
+void require_intermediate(const char* function, const AttentionGateParams& p) {
+  require(p.intermediate_channels > 0, function, ": intermediate_channels is ", p.intermediate_channels,
+          ", expected at least 1");
+}
+
 template <class T>
 void require_valid(const char* function, const View<const float>& psi, const View<const T>& g,
                    const View<const T>& x, const AttentionGateWeights& w, const AttentionGateParams& p) {
@@ -17,8 +22,7 @@ void require_valid(const char* function, const View<const float>& psi, const Vie
   require(g.c == p.gate_channels && x.c == p.skip_channels && psi.c == 1, function, ": g, x and psi have ",
           g.c, ", ", x.c, " and ", psi.c, " channels, expected ", p.gate_channels, ", ", p.skip_channels,
           " and 1");
-  require(p.intermediate_channels > 0, function, ": intermediate_channels is ", p.intermediate_channels,
-          ", expected at least 1");
+  require_intermediate(function, p);
   for (const float* weight : {w.weight_g, w.bias_g, w.gamma_g, w.beta_g, w.weight_x, w.bias_x, w.gamma_x,
                               w.beta_x, w.weight_psi, w.bias_psi, w.gamma_psi, w.beta_psi}) {
     require(weight != nullptr, function, ": a weight is null");
@@ -98,6 +102,25 @@ void attention_gate_backward(View<bfloat16> dg, View<bfloat16> dx, const Attenti
   if (dg_so_far.data != nullptr) require_same_shape("attention_gate_backward", dg_so_far, g);
   VG_DISPATCH_CUDA(exec, attention_gate_backward, dg, dx, gradients, dy, psi, statistics, g, x, weights,
                    params, dg_so_far, exec);
+}
+
+void attention_gate_inference(View<float> y, View<const float> g, View<const float> x,
+                              const FoldedGateWeights& weights, const AttentionGateParams& params,
+                              const Exec& exec) {
+  const char* const function = "attention_gate_inference";
+  require(exec.device == DeviceKind::cpu, function, ": on the CPU only");
+  require(exec.workspace != nullptr, function, ": the workspace pointer is null");
+  require_same_shape(function, y, x);
+  require(g.same_voxels(x), function, ": g and x must have the same voxels");
+  require(g.c == params.gate_channels && x.c == params.skip_channels, function, ": g and x have ", g.c,
+          " and ", x.c, " channels, expected ", params.gate_channels, " and ", params.skip_channels);
+  require_intermediate(function, params);
+  for (const float* weight :
+       {weights.weight_g, weights.weight_x, weights.bias, weights.weight_psi, weights.bias_psi}) {
+    require(weight != nullptr, function, ": a weight is null");
+  }
+  if (exec.planning) return;
+  VG_CALL_CPU(attention_gate_inference, y, g, x, weights, params, exec);
 }
 
 }  // namespace vg::kernels

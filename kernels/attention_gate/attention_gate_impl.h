@@ -1,6 +1,7 @@
 #pragma once
 
 #include "kernels/attention_gate/attention_gate.h"
+#include "kernels/attention_gate/attention_gate_inference.h"
 #include "kernels/common/dispatch.h"
 
 namespace vg::kernels {
@@ -15,6 +16,12 @@ VG_DECLARE_IMPLEMENTATIONS(
                                  View<const float> x, const AttentionGateWeights& weights,
                                  const AttentionGateParams& params, View<const float> dg_so_far,
                                  const Exec& exec);)
+
+VG_DECLARE_CPU_IMPLEMENTATIONS(void attention_gate_inference(View<float> y, View<const float> g,
+                                                             View<const float> x,
+                                                             const FoldedGateWeights& weights,
+                                                             const AttentionGateParams& params,
+                                                             const Exec& exec);)
 
 namespace cuda {
 void attention_gate_forward(View<bfloat16> y, View<float> scores, const AttentionGateStatistics& statistics,

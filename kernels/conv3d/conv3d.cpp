@@ -15,15 +15,19 @@ void check_axis(const char* function, char axis, int64_t input, int64_t output, 
   check_output_extent(function, axis, input, output, conv3d_output_extent(input, p));
 }
 
-// x and y (or their gradients) and weights against the parameters.
-template <class X, class Y>
-void check(const char* function, const View<X>& x, const View<Y>& y, const float* weight,
-           const Conv3dParams& p, const Exec& exec) {
+void check(const char* function, const Conv3dParams& p) {
   require(p.kernel_size == 1 || p.kernel_size == 3, function, ": kernel_size is ", p.kernel_size,
           ", expected 1 or 3");
   require(p.stride == 1 || p.stride == 2, function, ": stride is ", p.stride, ", expected 1 or 2");
   require(p.padding >= 0 && p.padding <= p.kernel_size / 2, function, ": padding is ", p.padding,
           ", expected 0 to ", p.kernel_size / 2);
+}
+
+// x and y (or their gradients) and weights against the parameters.
+template <class X, class Y>
+void check(const char* function, const View<X>& x, const View<Y>& y, const float* weight,
+           const Conv3dParams& p, const Exec& exec) {
+  check(function, p);
   check_convolution_operands(function, x, y, weight, p, exec);
   check_axis(function, 'D', x.d, y.d, p);
   check_axis(function, 'H', x.h, y.h, p);
@@ -128,6 +132,47 @@ void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const 
   check("conv3d_backward_weight", x, dy, dweight, params, exec);
   check("conv3d_backward_weight", norm);
   VG_DISPATCH_CUDA(exec, conv3d_backward_weight, dweight, dy, x, &norm, params, exec);
+}
+
+namespace {
+
+WeightOrder weight_order(const View<const float>& x, const Conv3dParams& params) {
+  VG_CALL_CPU(conv3d_weight_order, x, params);
+  throw std::logic_error("unknown instruction set");
+}
+
+}  // namespace
+
+WeightPacking conv3d_packing(const View<const float>& x, const Conv3dParams& params) {
+  check("conv3d_packing", params);
+  return {cpu::active_isa(), weight_order(x, params)};
+}
+
+int64_t conv3d_packed_floats(const WeightPacking& packing, const Conv3dParams& params) {
+  check("conv3d_packed_floats", params);
+  check_packing("conv3d_packed_floats", packing, {});
+  VG_CALL_CPU(conv3d_packed_floats, packing.order, params);
+  throw std::logic_error("unknown instruction set");
+}
+
+void conv3d_pack(float* packed, const float* weight, const WeightPacking& packing, const Conv3dParams& params,
+                 const Exec& exec) {
+  check("conv3d_pack", params);
+  check_packing("conv3d_pack", packing, exec);
+  require(packed != nullptr && weight != nullptr, "conv3d_pack: a pointer to weights is null");
+  if (exec.planning) return;
+  VG_CALL_CPU(conv3d_pack, packed, weight, packing.order, params);
+}
+
+void conv3d_forward(View<float> y, View<const float> x, const PackedWeights& weights, const float* bias,
+                    const OutputActivation& activation, const Conv3dParams& params, const Exec& exec) {
+  check("conv3d_forward", x, y, weights.data, params, exec);
+  check_packing("conv3d_forward", weights.packing, exec);
+  check_output_activation("conv3d_forward", activation, params.out_channels);
+  require(weights.packing.order == weight_order(x, params),
+          "conv3d_forward: the weights are packed for inputs of another shape, method or halo");
+  if (exec.planning) return;
+  VG_CALL_CPU(conv3d_forward, y, x, weights, bias, activation, params, exec);
 }
 
 void conv3d_backward_bias(float* dbias, View<const float> dy, const Exec& exec) {

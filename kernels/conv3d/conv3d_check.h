@@ -4,6 +4,7 @@
 #include "kernels/common/check.h"
 #include "kernels/common/exec.h"
 #include "kernels/common/view.h"
+#include "kernels/conv3d/conv3d_inference.h"
 
 namespace vg::kernels {
 
@@ -26,6 +27,23 @@ inline void check_output_extent(const char* function, char axis, int64_t input, 
                                 int64_t expected) {
   require(output == expected, function, ": the output's extent along ", axis, " is ", output, ", expected ",
           expected, " for an input of ", input);
+}
+
+/// Packed weights on this device, for the instruction set in force.
+inline void check_packing(const char* function, const WeightPacking& packing, const Exec& exec) {
+  require(exec.device == DeviceKind::cpu, function, ": packed weights are for the CPU");
+  require(packing.isa == cpu::active_isa(), function, ": the weights are packed for ",
+          cpu::isa_name(packing.isa), ", expected ", cpu::isa_name(cpu::active_isa()));
+}
+
+inline void check_output_activation(const char* function, const OutputActivation& activation,
+                                    int64_t channels) {
+  const ActivationParams& p = activation.params;
+  require(p.kind != ActivationKind::sigmoid, function, ": the output cannot take a sigmoid");
+  require((p.kind == ActivationKind::prelu) == (activation.slope != nullptr), function,
+          ": a slope is for prelu alone, and prelu needs one");
+  require(p.kind != ActivationKind::prelu || p.slope_count == 1 || p.slope_count == channels, function, ": ",
+          p.slope_count, " slopes, expected 1 or ", channels);
 }
 
 }  // namespace vg::kernels

@@ -72,7 +72,7 @@ struct Correlation {
   View<const float> x;
   const float* weights;
   int64_t weight_block;
-  const float* bias;
+  PackedEpilogue epilogue;
   int padding;
   const Tile &tile, &row_tile;
   bool streamed;
@@ -92,7 +92,8 @@ struct Correlation {
     a.x_stride_w = x.stride_w, a.x_stride_row = Stride * x.stride_h;
     a.x_stride_block = channel_block, a.channels = x.c;
     a.taps = &taps, a.weights = weights + block * weight_block, a.all_taps = K * K;
-    a.bias = bias + block * lanes;
+    a.bias = epilogue.bias + block * lanes, a.activation = epilogue.kind;
+    if (epilogue.slope != nullptr) a.slope = epilogue.slope + block * lanes;
     a.y_stride_w = y.stride_w, a.y_stride_row = y.stride_h;
     a.out_channels = y.c - block * lanes < lanes ? y.c - block * lanes : lanes;
     a.streamed = streamed;
@@ -142,15 +143,15 @@ struct Correlation {
 };
 
 template <int K, int Stride>
-void run_correlation(View<float> y, View<const float> x, const Weights& weights, const float* bias,
+void run_correlation(View<float> y, View<const float> x, const Weights& weights, const Epilogue& epilogue,
                      int padding, const Exec& exec) {
   WorkspaceScope scope(*exec.workspace);
   const Tile& tile = choose_tile<K, Stride>(y.h, y.w);
   const Correlation<K, Stride> correlation{y,
                                            with_halo(x, padding, scope),
-                                           pack_weights(weights, scope),
+                                           packed_or_pack(weights, scope),
                                            weights.block_floats(),
-                                           pack_bias(bias, y.c, scope),
+                                           pack_epilogue(epilogue, y.c, scope),
                                            padding,
                                            tile,
                                            single_row_tile<K, Stride>(tile.width),
@@ -164,12 +165,12 @@ const Tile& dividing_tile(int64_t height, int64_t width) {
   return choose_tile<3, 1>(height, width, true);
 }
 
-void correlate(View<float> y, View<const float> x, const Weights& weights, const float* bias, int stride,
-               int padding, const Exec& exec) {
-  if (weights.kernel_size == 1) return run_correlation<1, 1>(y, x, weights, bias, padding, exec);
-  if (weights.kernel_size == 2) return run_correlation<2, 2>(y, x, weights, bias, padding, exec);
-  if (stride == 1) return run_correlation<3, 1>(y, x, weights, bias, padding, exec);
-  run_correlation<3, 2>(y, x, weights, bias, padding, exec);
+void correlate(View<float> y, View<const float> x, const Weights& weights, const Epilogue& epilogue,
+               int stride, int padding, const Exec& exec) {
+  if (weights.kernel_size == 1) return run_correlation<1, 1>(y, x, weights, epilogue, padding, exec);
+  if (weights.kernel_size == 2) return run_correlation<2, 2>(y, x, weights, epilogue, padding, exec);
+  if (stride == 1) return run_correlation<3, 1>(y, x, weights, epilogue, padding, exec);
+  run_correlation<3, 2>(y, x, weights, epilogue, padding, exec);
 }
 
 }  // namespace vg::kernels::cpu::VG_ISA

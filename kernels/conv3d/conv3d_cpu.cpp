@@ -47,6 +47,11 @@ bool takes_winograd(const View<const float>& x, const Conv3dParams& p) {
          (method == ConvolutionMethod::winograd || x.voxels() >= least_voxels);
 }
 
+WinogradTile tile_of(WeightOrder order) {
+  if (order == WeightOrder::winograd_4x4) return {4, 4};
+  return {2, order == WeightOrder::winograd_2x4 ? 4 : 2};
+}
+
 template <class Call>
 bool always(const Call&) {
   return true;
@@ -64,23 +69,25 @@ struct ForwardCall {
   View<float> y;
   View<const float> x;
   const Conv3dParams& params;
-  const float *weight, *bias;
+  Weights weights;
+  Epilogue epilogue;
   const Exec* exec;
 
   const View<const float>& read() const { return x; }
-  Weights weights() const {
-    return producing_first(weight, params.out_channels, params.in_channels, params.kernel_size);
-  }
 };
 
+Weights forward_weights(const float* weight, const Conv3dParams& p) {
+  return producing_first(weight, p.out_channels, p.in_channels, p.kernel_size);
+}
+
 void forward_pointwise(const ForwardCall& c) {
-  correlate(c.y, every_nth_voxel(c.x, c.y, c.params.stride), c.weights(), c.bias, 1, 0, *c.exec);
+  correlate(c.y, every_nth_voxel(c.x, c.y, c.params.stride), c.weights, c.epilogue, 1, 0, *c.exec);
 }
 void forward_winograd(const ForwardCall& c) {
-  correlate_winograd(c.y, c.x, c.weights(), c.bias, *c.exec);
+  correlate_winograd(c.y, c.x, c.weights, c.epilogue, *c.exec);
 }
 void forward_direct(const ForwardCall& c) {
-  correlate(c.y, c.x, c.weights(), c.bias, c.params.stride, c.params.padding, *c.exec);
+  correlate(c.y, c.x, c.weights, c.epilogue, c.params.stride, c.params.padding, *c.exec);
 }
 
 struct BackwardInputCall {
@@ -101,16 +108,16 @@ bool has_stride_1(const BackwardInputCall& c) {
 }
 void backward_input_pointwise(const BackwardInputCall& c) {
   if (c.params.stride != 1) fill_zero(c.dx);
-  correlate(every_nth_voxel(c.dx, c.dy, c.params.stride), c.dy, c.weights(false), nullptr, 1, 0, *c.exec);
+  correlate(every_nth_voxel(c.dx, c.dy, c.params.stride), c.dy, c.weights(false), {}, 1, 0, *c.exec);
 }
 void backward_input_winograd(const BackwardInputCall& c) {
-  correlate_winograd(c.dx, c.dy, c.weights(true), nullptr, *c.exec);
+  correlate_winograd(c.dx, c.dy, c.weights(true), {}, *c.exec);
 }
 void backward_input_flipped(const BackwardInputCall& c) {
-  correlate(c.dx, c.dy, c.weights(true), nullptr, 1, c.params.kernel_size - 1 - c.params.padding, *c.exec);
+  correlate(c.dx, c.dy, c.weights(true), {}, 1, c.params.kernel_size - 1 - c.params.padding, *c.exec);
 }
 void backward_input_transposed(const BackwardInputCall& c) {
-  correlate_transposed(c.dx, c.dy, c.weights(false), nullptr, c.params.padding, *c.exec);
+  correlate_transposed(c.dx, c.dy, c.weights(false), {}, c.params.padding, *c.exec);
 }
 
 struct BackwardWeightCall {
@@ -182,7 +189,33 @@ void run_first(const Algorithm<Call> (&algorithms)[Count], const Call& call) {
 
 void conv3d_forward(View<float> y, View<const float> x, const float* weight, const float* bias,
                     const Conv3dParams& params, const Exec& exec) {
-  run_first(forward_algorithms, ForwardCall{y, x, params, weight, bias, &exec});
+  run_first(forward_algorithms, ForwardCall{y, x, params, forward_weights(weight, params), {bias}, &exec});
+}
+
+WeightOrder conv3d_weight_order(const View<const float>& x, const Conv3dParams& params) {
+  if (is_pointwise(params) || !takes_winograd(x, params)) return WeightOrder::direct;
+  const WinogradTile tile = winograd_tile(x.d, x.h);
+  if (tile.d == 4) return WeightOrder::winograd_4x4;
+  return tile.h == 4 ? WeightOrder::winograd_2x4 : WeightOrder::winograd_2x2;
+}
+
+int64_t conv3d_packed_floats(WeightOrder order, const Conv3dParams& params) {
+  const Weights weights = forward_weights(nullptr, params);
+  return order == WeightOrder::direct ? weights.packed_floats()
+                                      : winograd_filter_floats(weights, tile_of(order));
+}
+
+void conv3d_pack(float* packed, const float* weight, WeightOrder order, const Conv3dParams& params) {
+  const Weights weights = forward_weights(weight, params);
+  if (order == WeightOrder::direct) return pack_weights(packed, weights);
+  winograd_filters(packed, weights, tile_of(order));
+}
+
+void conv3d_forward(View<float> y, View<const float> x, const PackedWeights& packed, const float* bias,
+                    const OutputActivation& activation, const Conv3dParams& params, const Exec& exec) {
+  Weights weights = forward_weights(nullptr, params);
+  weights.packed = packed.data;
+  run_first(forward_algorithms, ForwardCall{y, x, params, weights, {bias, activation}, &exec});
 }
 
 void conv3d_backward_input(View<float> dx, View<const float> dy, const float* weight,
@@ -193,7 +226,7 @@ void conv3d_backward_input(View<float> dx, View<const float> dy, const float* we
 void conv3d_add_backward_input_strided(View<float> dx, View<const float> dy, const float* weight,
                                        const Conv3dParams& params, const Exec& exec) {
   const BackwardInputCall call{dx, dy, params, weight, &exec};
-  correlate_transposed(dx, dy, call.weights(false), nullptr, params.padding, exec, /*add=*/true);
+  correlate_transposed(dx, dy, call.weights(false), {}, params.padding, exec, /*add=*/true);
 }
 
 void conv3d_backward_weight(float* dweight, View<const float> dy, View<const float> x,
@@ -202,7 +235,7 @@ void conv3d_backward_weight(float* dweight, View<const float> dy, View<const flo
 }
 
 const char* forward_algorithm(const View<float>& y, const View<const float>& x, const Conv3dParams& params) {
-  return first_applying(forward_algorithms, ForwardCall{y, x, params, nullptr, nullptr, nullptr}).name;
+  return first_applying(forward_algorithms, ForwardCall{y, x, params, {}, {}, nullptr}).name;
 }
 
 const char* backward_input_algorithm(const View<float>& dx, const View<const float>& dy,

@@ -2,6 +2,7 @@
 
 #include "kernels/common/dispatch.h"
 #include "kernels/conv3d/conv3d.h"
+#include "kernels/conv3d/conv3d_inference.h"
 
 namespace vg::kernels {
 
@@ -26,6 +27,14 @@ void conv3d_add_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const
 void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
                             const InputNorm* norm, const Conv3dParams& params, const Exec& exec);
 }  // namespace cuda
+
+// Inference, see conv3d_inference.h.
+VG_DECLARE_CPU_IMPLEMENTATIONS(
+    WeightOrder conv3d_weight_order(const View<const float>& x, const Conv3dParams& params);
+    int64_t conv3d_packed_floats(WeightOrder order, const Conv3dParams& params);
+    void conv3d_pack(float* packed, const float* weight, WeightOrder order, const Conv3dParams& params);
+    void conv3d_forward(View<float> y, View<const float> x, const PackedWeights& weights, const float* bias,
+                        const OutputActivation& activation, const Conv3dParams& params, const Exec& exec);)
 
 // The first with kernel 3 and stride 2; the others are names of the algorithms, see conv3d_method.h.
 VG_DECLARE_CPU_IMPLEMENTATIONS(

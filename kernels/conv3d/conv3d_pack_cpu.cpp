@@ -58,20 +58,37 @@ void pack_channel(float* packed_block, const Weights& weights, int64_t block, in
 
 }  // namespace
 
-const float* pack_weights(const Weights& weights, WorkspaceScope& scope) {
-  const int64_t blocks = weights.out_blocks();
-  float* const packed = scope.allocate<float>(static_cast<size_t>(blocks * weights.block_floats()));
-  parallel_for(blocks * weights.in, channel_block, [&](int64_t i) {
+void pack_weights(float* packed, const Weights& weights) {
+  parallel_for(weights.out_blocks() * weights.in, channel_block, [&](int64_t i) {
     const int64_t block = i / weights.in;
     pack_channel(packed + block * weights.block_floats(), weights, block, i % weights.in);
   });
+}
+
+const float* packed_or_pack(const Weights& weights, WorkspaceScope& scope) {
+  if (weights.packed != nullptr) return weights.packed;
+  float* const packed = scope.allocate<float>(static_cast<size_t>(weights.packed_floats()));
+  pack_weights(packed, weights);
   return packed;
 }
 
-const float* pack_bias(const float* bias, int64_t channels, WorkspaceScope& scope) {
+PackedEpilogue pack_epilogue(const Epilogue& epilogue, int64_t channels, WorkspaceScope& scope) {
   const int64_t count = (channels + lanes - 1) / lanes * lanes;
-  float* const packed = scope.allocate<float>(static_cast<size_t>(count));
-  for (int64_t i = 0; i < count; ++i) packed[i] = bias != nullptr && i < channels ? bias[i] : 0;
+  const auto padded = [&](const auto& value) {
+    float* const packed = scope.allocate<float>(static_cast<size_t>(count));
+    for (int64_t i = 0; i < count; ++i) packed[i] = i < channels ? value(i) : 0;
+    return packed;
+  };
+  const float* const bias = epilogue.bias;
+  const OutputActivation& activation = epilogue.activation;
+  PackedEpilogue packed{padded([&](int64_t i) { return bias != nullptr ? bias[i] : 0; }), nullptr,
+                        activation.params.kind};
+  if (packed.kind == ActivationKind::prelu) {
+    packed.slope =
+        padded([&](int64_t i) { return activation.slope[activation.params.slope_count == 1 ? 0 : i]; });
+  } else if (packed.kind == ActivationKind::leaky_relu) {
+    packed.slope = padded([&](int64_t) { return activation.params.negative_slope; });
+  }
   return packed;
 }
 

@@ -5,6 +5,7 @@
 #include "kernels/common/simd.h"
 #include "kernels/common/view.h"
 #include "kernels/common/workspace.h"
+#include "kernels/conv3d/conv3d_inference.h"
 
 namespace vg::kernels::cpu::VG_ISA {
 
@@ -20,11 +21,13 @@ struct Weights {
   int64_t out_stride, in_stride;
   int kernel_size;
   bool flipped;
+  const float* packed = nullptr;  ///< as the algorithm reads them, if somebody has packed them before
 
   VG_INLINE int64_t taps() const { return int64_t{kernel_size} * kernel_size * kernel_size; }
   VG_INLINE int64_t out_blocks() const { return (out + lanes - 1) / lanes; }
   /// Floats in the packed weights of a block of output channels.
   VG_INLINE int64_t block_floats() const { return in * taps() * lanes; }
+  VG_INLINE int64_t packed_floats() const { return out_blocks() * block_floats(); }
 };
 
 /// Weights (first, second, k, k, k) with the first or the second channels as those that are produced.
@@ -50,11 +53,22 @@ void load_taps(float* taps, const Weights& weights, int64_t block, int64_t in);
 void add_taps(float* target, int64_t out_stride, int64_t outs, const float* taps, int64_t count);
 
 /// Weights as the tiles read them, from start to end: [block of `lanes` out][block of `channel_block` in][kd]
-/// [kh][in][kw][lanes]; lanes beyond the last channel are zero. The memory belongs to the scope.
-const float* pack_weights(const Weights& weights, WorkspaceScope& scope);
+/// [kh][in][kw][lanes]; lanes beyond the last channel are zero. Into packed[weights.packed_floats()].
+void pack_weights(float* packed, const Weights& weights);
+/// weights.packed, or else the weights packed into the scope's memory.
+const float* packed_or_pack(const Weights& weights, WorkspaceScope& scope);
 
-/// `bias` (or zeros if it is null) with zeros up to a whole vector.
-const float* pack_bias(const float* bias, int64_t channels, WorkspaceScope& scope);
+/// What is done to the sums of a convolution before they are stored.
+struct Epilogue {
+  const float* bias = nullptr;  ///< [out] or null
+  OutputActivation activation = {};
+};
+/// The same with an element for each channel, and zeros up to a whole vector.
+struct PackedEpilogue {
+  const float *bias, *slope;  ///< slope: null if the activation needs none
+  ActivationKind kind;
+};
+PackedEpilogue pack_epilogue(const Epilogue& epilogue, int64_t channels, WorkspaceScope& scope);
 
 /// x itself if it promises `padding` zeros around it, else a copy that has them, in the scope's memory.
 View<const float> with_halo(View<const float> x, int padding, WorkspaceScope& scope);

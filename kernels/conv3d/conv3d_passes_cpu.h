@@ -11,15 +11,15 @@
 
 namespace vg::kernels::cpu::VG_ISA {
 
-/// y[z] = bias + sum over taps k of weights[k] * x[z * stride - padding + k]; overwrites y. Kernel and
-/// stride: 3 and 1, 3 and 2, 2 and 2, 1 and 1. bias may be null.
-void correlate(View<float> y, View<const float> x, const Weights& weights, const float* bias, int stride,
-               int padding, const Exec& exec);
+/// y[z] = epilogue(sum over taps k of weights[k] * x[z * stride - padding + k]); overwrites y. Kernel and
+/// stride: 3 and 1, 3 and 2, 2 and 2, 1 and 1.
+void correlate(View<float> y, View<const float> x, const Weights& weights, const Epilogue& epilogue,
+               int stride, int padding, const Exec& exec);
 
-/// The transpose of the correlation with stride 2, y[z * 2 - padding + k] += weights[k] * x[z], plus bias;
-/// overwrites y, or adds to it. Kernel 3 with padding 0 or 1, or kernel 2 with padding 0.
-void correlate_transposed(View<float> y, View<const float> x, const Weights& weights, const float* bias,
-                          int padding, const Exec& exec, bool add = false);
+/// The transpose of the correlation with stride 2, y[z * 2 - padding + k] += weights[k] * x[z], and the
+/// epilogue; overwrites y, or adds to it. Kernel 3 with padding 0 or 1, or kernel 2 with padding 0.
+void correlate_transposed(View<float> y, View<const float> x, const Weights& weights,
+                          const Epilogue& epilogue, int padding, const Exec& exec, bool add = false);
 
 /// dweight[o][i][k] += sum over n and z of dy[z][o] * x[z * stride - padding + k][i]; accumulates. Kernels
 /// and strides as in correlate.

@@ -7,6 +7,7 @@
 // FMAs, so that two FMAs a cycle are not held up by two loads a cycle.
 #pragma once
 
+#include "kernels/activation/activation_vectors.h"
 #include "kernels/common/channel_blocks.h"
 #include "kernels/common/simd.h"
 #include "kernels/common/stream.h"
@@ -45,6 +46,8 @@ struct TileArguments {
   const float* weights;  ///< of this block of output channels, see pack_weights
   int64_t all_taps;      ///< k * k: rows of taps in `weights`
   const float* bias;     ///< `lanes` floats
+  ActivationKind activation;
+  const float* slope;  ///< `lanes` floats, or null if the activation needs none
   float* y;
   int64_t y_stride_w, y_stride_row;
   int64_t out_channels;  ///< of this block, at most `lanes`
@@ -85,6 +88,20 @@ VG_INLINE void with_block(int64_t channels, const Body& body) {
   }
 }
 
+/// Replaces the sums of a tile by their activation.
+template <int Rows, int Width>
+VG_INLINE void activate(Vec (&sum)[Rows][Width], const TileArguments& a) {
+  if (a.activation == ActivationKind::identity) return;
+  const Vec slope = a.slope != nullptr ? load(a.slope) : Vec{};
+  with_activation(a.activation, [&](auto act) {
+#pragma GCC unroll 32
+    for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 32
+      for (int j = 0; j < Width; ++j) sum[r][j] = act.value(sum[r][j], slope);
+    }
+  });
+}
+
 /// Calls body(x, weights, channels) for each block of input channels and each row of taps.
 template <int K, class Body>
 VG_INLINE void for_each_row_of_taps(const TileArguments& a, const Body& body) {
@@ -102,7 +119,7 @@ VG_INLINE void for_each_row_of_taps(const TileArguments& a, const Body& body) {
   }
 }
 
-/// y = bias + the sum over taps and channels of x at output * Stride + tap.
+/// y = activation(bias + the sum over taps and channels of x at output * Stride + tap).
 template <int K, int Stride, int Rows, int Width>
 __attribute__((noinline)) void correlation_tile(const TileArguments& a) {
   constexpr int inputs = Stride * (Width - 1) + K;
@@ -135,6 +152,7 @@ __attribute__((noinline)) void correlation_tile(const TileArguments& a) {
       }
     }
   });
+  activate(sum, a);
   with_store(a, [&](const auto& put) {
 #pragma GCC unroll 32
     for (int r = 0; r < Rows; ++r) {
@@ -156,7 +174,8 @@ struct TransposedRange {
 template <int K, int Width>
 __attribute__((noinline)) void transposed_tile(const TileArguments& a, const TransposedRange& range) {
   constexpr int inputs = K == 3 ? Width + 1 : Width;
-  Vec even[Width], odd[Width];
+  Vec sum[2][Width];  // of even and of odd outputs
+  Vec(&even)[Width] = sum[0], (&odd)[Width] = sum[1];
   const Vec bias = load(a.bias);
 #pragma GCC unroll 32
   for (int j = 0; j < Width; ++j) even[j] = odd[j] = bias;
@@ -176,6 +195,7 @@ __attribute__((noinline)) void transposed_tile(const TileArguments& a, const Tra
       }
     }
   });
+  activate(sum, a);
   const bool whole = range.first == 0 && range.last == 2 * Width;
   if (a.add) {
     with_block(a.out_channels, [&](const auto& block) {

@@ -70,13 +70,13 @@ AxisTaps axis_taps(int64_t output, int64_t shift, int64_t extent) {
 }
 
 template <int K>
-void run_transposed(View<float> y, View<const float> x, const Weights& weights, const float* bias,
+void run_transposed(View<float> y, View<const float> x, const Weights& weights, const Epilogue& epilogue,
                     int padding, bool add, const Exec& exec) {
   WorkspaceScope scope(*exec.workspace);
   const int64_t shift = K == 3 ? 1 - padding : 0, pairs = (y.w - 1 + shift) / 2 + 1;
   const View<const float> padded = with_halo(x, K == 3 ? 1 + static_cast<int>(shift) : 0, scope);
-  const float* const packed = pack_weights(weights, scope);
-  const float* const packed_bias = pack_bias(bias, y.c, scope);
+  const float* const packed = packed_or_pack(weights, scope);
+  const PackedEpilogue packed_epilogue = pack_epilogue(epilogue, y.c, scope);
   const Tile& tile = choose_tile<K>(pairs);
   const Schedule schedule(y, x, weights.out_blocks(), weights.out_blocks() * weights.block_floats(), 2, 1);
   const bool streamed = !add && streams(y);
@@ -95,7 +95,8 @@ void run_transposed(View<float> y, View<const float> x, const Weights& weights, 
         TileArguments a{};
         a.x_stride_w = padded.stride_w, a.x_stride_block = channel_block, a.channels = x.c;
         a.taps = &taps, a.weights = packed + block * weights.block_floats(), a.all_taps = K * K;
-        a.bias = packed_bias + block * lanes;
+        a.bias = packed_epilogue.bias + block * lanes, a.activation = packed_epilogue.kind;
+        if (packed_epilogue.slope != nullptr) a.slope = packed_epilogue.slope + block * lanes;
         a.y_stride_w = y.stride_w;
         a.out_channels = y.c - block * lanes < lanes ? y.c - block * lanes : lanes;
         a.streamed = streamed, a.add = add;
@@ -117,10 +118,10 @@ void run_transposed(View<float> y, View<const float> x, const Weights& weights, 
 
 }  // namespace
 
-void correlate_transposed(View<float> y, View<const float> x, const Weights& weights, const float* bias,
-                          int padding, const Exec& exec, bool add) {
-  if (weights.kernel_size == 2) return run_transposed<2>(y, x, weights, bias, padding, add, exec);
-  run_transposed<3>(y, x, weights, bias, padding, add, exec);
+void correlate_transposed(View<float> y, View<const float> x, const Weights& weights,
+                          const Epilogue& epilogue, int padding, const Exec& exec, bool add) {
+  if (weights.kernel_size == 2) return run_transposed<2>(y, x, weights, epilogue, padding, add, exec);
+  run_transposed<3>(y, x, weights, epilogue, padding, add, exec);
 }
 
 }  // namespace vg::kernels::cpu::VG_ISA

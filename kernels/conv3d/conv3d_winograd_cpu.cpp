@@ -10,12 +10,9 @@ namespace vg::kernels::cpu::VG_ISA {
 
 namespace {
 
-// Filters of all frequencies, [frequency][block of out][in][kw][lanes]. The memory belongs to the scope.
 template <int MD, int MH>
-const float* transform_filters(const Weights& weights, WorkspaceScope& scope) {
-  constexpr int64_t frequencies = int64_t{MD + 2} * (MH + 2);
+void transform_filters(float* filters, const Weights& weights) {
   const int64_t blocks = weights.out_blocks(), stride = blocks * weights.in * 3 * lanes;
-  float* const filters = scope.allocate<float>(static_cast<size_t>(frequencies * stride));
   parallel_for(blocks * weights.in, channel_block, [&](int64_t i) {
     float taps[tap_floats];
     load_taps(taps, weights, i / weights.in, i % weights.in);
@@ -28,7 +25,6 @@ const float* transform_filters(const Weights& weights, WorkspaceScope& scope) {
               __attribute__((always_inline)) { store(out + (d * (MH + 2) + h) * stride, v); });
     }
   });
-  return filters;
 }
 
 // A strip: `rows` tiles along H and one along D, of `width` positions.
@@ -39,11 +35,12 @@ struct Strip {
 template <int MD, int MH>
 class WinogradCorrelation {
  public:
-  WinogradCorrelation(View<float> y, View<const float> x, const float* filters, const float* bias)
+  WinogradCorrelation(View<float> y, View<const float> x, const float* filters,
+                      const PackedEpilogue& epilogue)
       : y_(y),
         x_(x),
         filters_(filters),
-        bias_(bias),
+        epilogue_(epilogue),
         tile_(dividing_tile(y.h / MH, y.w)),
         in_blocks_(x.c / channel_block),
         out_blocks_(y.c / lanes),
@@ -107,7 +104,7 @@ class WinogradCorrelation {
     float* const products = scratch + frequencies * input_stride();
     transform_inputs(s, scratch);
     multiply(scratch, products, next);
-    transform_outputs(s, products);
+    with_activation(epilogue_.kind, [&](auto act) { transform_outputs(s, products, act); });
     if (streamed_) finish_streaming();
   }
 
@@ -165,10 +162,12 @@ class WinogradCorrelation {
     return {data, x_.stride_w, width_ + 2};
   }
 
-  void transform_outputs(const Strip& s, const float* products) const {
+  template <class Act>
+  void transform_outputs(const Strip& s, const float* products, Act act) const {
     const int64_t stride = product_stride();
     for (int64_t block = 0; block < out_blocks_; ++block) {
-      const Vec bias = load(bias_ + block * lanes);
+      const Vec bias = load(epilogue_.bias + block * lanes);
+      const Vec slope = epilogue_.slope != nullptr ? load(epilogue_.slope + block * lanes) : Vec{};
       for (int64_t r = 0; r < rows_; ++r) {
         const float* in = products + block * product_block() + r * width_ * lanes;
         float* out = y_.at(s.n, s.d, s.h + r * MH, s.w) + block * lanes;
@@ -178,7 +177,8 @@ class WinogradCorrelation {
                   __attribute__((always_inline)) { return load(in + (d * (MH + 2) + h) * stride); },
               [&](int d, int h, Vec v) __attribute__((always_inline)) {
                 float* const p = out + d * y_.stride_d + h * y_.stride_h;
-                streamed_ ? stream(p, v + bias) : store(p, v + bias);
+                const Vec result = act.value(v + bias, slope);
+                streamed_ ? stream(p, result) : store(p, result);
               });
         }
       }
@@ -187,28 +187,45 @@ class WinogradCorrelation {
 
   View<float> y_;
   View<const float> x_;
-  const float *filters_, *bias_;
+  const float* filters_;
+  PackedEpilogue epilogue_;
   const Tile& tile_;
   int64_t in_blocks_, out_blocks_, rows_, width_, strips_w_, strips_h_, chunk_strips_;
   bool streamed_;
 };
 
 template <int MD, int MH>
-void run_correlation(View<float> y, View<const float> x, const Weights& weights, const float* bias,
+void run_correlation(View<float> y, View<const float> x, const Weights& weights, const Epilogue& epilogue,
                      const Exec& exec) {
   WorkspaceScope scope(*exec.workspace);
-  const float* const filters = transform_filters<MD, MH>(weights, scope);
-  WinogradCorrelation<MD, MH>(y, x, filters, pack_bias(bias, y.c, scope)).run(scope);
+  const float* filters = weights.packed;
+  if (filters == nullptr) {
+    const WinogradTile tile{MD, MH};
+    float* const own = scope.allocate<float>(static_cast<size_t>(winograd_filter_floats(weights, tile)));
+    transform_filters<MD, MH>(own, weights);
+    filters = own;
+  }
+  WinogradCorrelation<MD, MH>(y, x, filters, pack_epilogue(epilogue, y.c, scope)).run(scope);
 }
 
 }  // namespace
 
-void correlate_winograd(View<float> y, View<const float> x, const Weights& weights, const float* bias,
+int64_t winograd_filter_floats(const Weights& weights, const WinogradTile& tile) {
+  return tile.frequencies() * weights.out_blocks() * weights.in * 3 * lanes;
+}
+
+void winograd_filters(float* filters, const Weights& weights, const WinogradTile& tile) {
+  if (tile.d == 4) return transform_filters<4, 4>(filters, weights);
+  if (tile.h == 4) return transform_filters<2, 4>(filters, weights);
+  transform_filters<2, 2>(filters, weights);
+}
+
+void correlate_winograd(View<float> y, View<const float> x, const Weights& weights, const Epilogue& epilogue,
                         const Exec& exec) {
   const WinogradTile tile = winograd_tile(y.d, y.h);
-  if (tile.d == 4) return run_correlation<4, 4>(y, x, weights, bias, exec);
-  if (tile.h == 4) return run_correlation<2, 4>(y, x, weights, bias, exec);
-  run_correlation<2, 2>(y, x, weights, bias, exec);
+  if (tile.d == 4) return run_correlation<4, 4>(y, x, weights, epilogue, exec);
+  if (tile.h == 4) return run_correlation<2, 4>(y, x, weights, epilogue, exec);
+  run_correlation<2, 2>(y, x, weights, epilogue, exec);
 }
 
 }  // namespace vg::kernels::cpu::VG_ISA

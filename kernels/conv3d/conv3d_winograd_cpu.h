@@ -27,8 +27,13 @@ VG_INLINE WinogradTile winograd_tile(int64_t d, int64_t h) {
 
 /// As correlate() with stride 1 and padding 1. The extents have a tile, x has a halo, channels are multiples
 /// of 16 on both sides.
-void correlate_winograd(View<float> y, View<const float> x, const Weights& weights, const float* bias,
+void correlate_winograd(View<float> y, View<const float> x, const Weights& weights, const Epilogue& epilogue,
                         const Exec& exec);
+
+/// Weights of all frequencies, [frequency][block of out][in][kw][lanes], for outputs of a tile; their number,
+/// and into filters[that number]. What `packed` of Weights stands for here.
+int64_t winograd_filter_floats(const Weights& weights, const WinogradTile& tile);
+void winograd_filters(float* filters, const Weights& weights, const WinogradTile& tile);
 
 /// As correlation_gradient() for a kernel of 3 with stride 1 and padding 1, under the same conditions.
 void correlation_gradient_winograd(float* dweight, View<const float> dy, View<const float> x,

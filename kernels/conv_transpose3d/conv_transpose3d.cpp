@@ -13,15 +13,19 @@ void check_axis(const char* function, char axis, int64_t input, int64_t output,
   check_output_extent(function, axis, input, output, conv_transpose3d_output_extent(input, p));
 }
 
-// x and y (or their gradients) and weights against the parameters.
-template <class X, class Y>
-void check(const char* function, const View<X>& x, const View<Y>& y, const float* weight,
-           const ConvTranspose3dParams& p, const Exec& exec) {
+void check(const char* function, const ConvTranspose3dParams& p) {
   const bool kernel3 = p.kernel_size == 3 && p.padding == 1 && p.output_padding == 1;
   const bool kernel2 = p.kernel_size == 2 && p.padding == 0 && p.output_padding == 0;
   require(p.stride == 2 && (kernel3 || kernel2), function, ": kernel_size ", p.kernel_size, ", stride ",
           p.stride, ", padding ", p.padding, ", output_padding ", p.output_padding,
           "; expected 3, 2, 1, 1 or 2, 2, 0, 0");
+}
+
+// x and y (or their gradients) and weights against the parameters.
+template <class X, class Y>
+void check(const char* function, const View<X>& x, const View<Y>& y, const float* weight,
+           const ConvTranspose3dParams& p, const Exec& exec) {
+  check(function, p);
   check_convolution_operands(function, x, y, weight, p, exec);
   check_axis(function, 'D', x.d, y.d, p);
   check_axis(function, 'H', x.h, y.h, p);
@@ -73,6 +77,38 @@ void conv_transpose3d_backward_weight(float* dweight, View<const bfloat16> dy, V
                                       const ConvTranspose3dParams& params, const Exec& exec) {
   check("conv_transpose3d_backward_weight", x, dy, dweight, params, exec);
   VG_DISPATCH_CUDA(exec, conv_transpose3d_backward_weight, dweight, dy, x, params, exec);
+}
+
+WeightPacking conv_transpose3d_packing() {
+  return {cpu::active_isa(), WeightOrder::direct};
+}
+
+int64_t conv_transpose3d_packed_floats(const WeightPacking& packing, const ConvTranspose3dParams& params) {
+  check("conv_transpose3d_packed_floats", params);
+  check_packing("conv_transpose3d_packed_floats", packing, {});
+  VG_CALL_CPU(conv_transpose3d_packed_floats, params);
+  throw std::logic_error("unknown instruction set");
+}
+
+void conv_transpose3d_pack(float* packed, const float* weight, const WeightPacking& packing,
+                           const ConvTranspose3dParams& params, const Exec& exec) {
+  check("conv_transpose3d_pack", params);
+  check_packing("conv_transpose3d_pack", packing, exec);
+  require(packed != nullptr && weight != nullptr, "conv_transpose3d_pack: a pointer to weights is null");
+  if (exec.planning) return;
+  VG_CALL_CPU(conv_transpose3d_pack, packed, weight, params);
+}
+
+void conv_transpose3d_forward(View<float> y, View<const float> x, const PackedWeights& weights,
+                              const float* bias, const OutputActivation& activation,
+                              const ConvTranspose3dParams& params, const Exec& exec) {
+  check("conv_transpose3d_forward", x, y, weights.data, params, exec);
+  check_packing("conv_transpose3d_forward", weights.packing, exec);
+  check_output_activation("conv_transpose3d_forward", activation, params.out_channels);
+  require(weights.packing.order == WeightOrder::direct,
+          "conv_transpose3d_forward: the weights are packed for Winograd");
+  if (exec.planning) return;
+  VG_CALL_CPU(conv_transpose3d_forward, y, x, weights, bias, activation, params, exec);
 }
 
 }  // namespace vg::kernels

@@ -6,16 +6,39 @@
 
 namespace vg::kernels::cpu::VG_ISA {
 
+namespace {
+
+Weights forward_weights(const float* weight, const ConvTranspose3dParams& p) {
+  return producing_second(weight, p.in_channels, p.out_channels, p.kernel_size, false);
+}
+
+}  // namespace
+
 void conv_transpose3d_forward(View<float> y, View<const float> x, const float* weight, const float* bias,
                               const ConvTranspose3dParams& p, const Exec& exec) {
-  const Weights weights = producing_second(weight, p.in_channels, p.out_channels, p.kernel_size, false);
-  correlate_transposed(y, x, weights, bias, p.padding, exec);
+  correlate_transposed(y, x, forward_weights(weight, p), {bias}, p.padding, exec);
+}
+
+int64_t conv_transpose3d_packed_floats(const ConvTranspose3dParams& params) {
+  return forward_weights(nullptr, params).packed_floats();
+}
+
+void conv_transpose3d_pack(float* packed, const float* weight, const ConvTranspose3dParams& params) {
+  pack_weights(packed, forward_weights(weight, params));
+}
+
+void conv_transpose3d_forward(View<float> y, View<const float> x, const PackedWeights& packed,
+                              const float* bias, const OutputActivation& activation,
+                              const ConvTranspose3dParams& params, const Exec& exec) {
+  Weights weights = forward_weights(nullptr, params);
+  weights.packed = packed.data;
+  correlate_transposed(y, x, weights, {bias, activation}, params.padding, exec);
 }
 
 void conv_transpose3d_backward_input(View<float> dx, View<const float> dy, const float* weight,
                                      const ConvTranspose3dParams& p, const Exec& exec) {
   const Weights weights = producing_first(weight, p.in_channels, p.out_channels, p.kernel_size);
-  correlate(dx, dy, weights, nullptr, p.stride, p.padding, exec);
+  correlate(dx, dy, weights, {}, p.stride, p.padding, exec);
 }
 
 void conv_transpose3d_backward_weight(float* dweight, View<const float> dy, View<const float> x,

@@ -2,6 +2,7 @@
 
 #include "kernels/common/dispatch.h"
 #include "kernels/conv_transpose3d/conv_transpose3d.h"
+#include "kernels/conv_transpose3d/conv_transpose3d_inference.h"
 
 namespace vg::kernels {
 
@@ -13,6 +14,14 @@ VG_DECLARE_IMPLEMENTATIONS(
                                          const ConvTranspose3dParams& params, const Exec& exec);
     void conv_transpose3d_backward_weight(float* dweight, View<const float> dy, View<const float> x,
                                           const ConvTranspose3dParams& params, const Exec& exec);)
+
+// Inference, see conv_transpose3d_inference.h.
+VG_DECLARE_CPU_IMPLEMENTATIONS(
+    int64_t conv_transpose3d_packed_floats(const ConvTranspose3dParams& params);
+    void conv_transpose3d_pack(float* packed, const float* weight, const ConvTranspose3dParams& params);
+    void conv_transpose3d_forward(View<float> y, View<const float> x, const PackedWeights& weights,
+                                  const float* bias, const OutputActivation& activation,
+                                  const ConvTranspose3dParams& params, const Exec& exec);)
 
 namespace cuda {
 /// `statistics` may be null.

@@ -63,7 +63,7 @@ TEST_P(Conv3dLayerTest, FrozenWeightKeepsNoInput) {
 
 TEST_P(Conv3dLayerTest, ModuleIsTheFunctionOnItsParameters) {
   const Conv3dParams p{.in_channels = 2, .out_channels = 3, .stride = 2};
-  const Conv3d layer(p, true, device());
+  Conv3d layer(p, true, device());
   ASSERT_EQ(layer.state().size(), 2u);
   EXPECT_EQ(layer.state()[0].first, "weight");
   EXPECT_EQ(layer.state()[0].second.shape(), (Shape{3, 2, 3, 3, 3}));

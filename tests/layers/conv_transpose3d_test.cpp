@@ -43,7 +43,7 @@ TEST_P(ConvTranspose3dLayerTest, GradientsOfEveryVariant) {
 }
 
 TEST_P(ConvTranspose3dLayerTest, ModuleIsTheFunctionOnItsParameters) {
-  const ConvTranspose3d layer(variants[0], true, device());
+  ConvTranspose3d layer(variants[0], true, device());
   ASSERT_EQ(layer.state().size(), 2u);
   EXPECT_EQ(layer.state()[0].second.shape(), (Shape{3, 2, 3, 3, 3}));
   layer.load_state({{"weight", random_parameter({3, 2, 3, 3, 3}, 1, Device::cpu)},

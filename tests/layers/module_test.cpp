@@ -54,7 +54,7 @@ TEST_P(ModuleTest, ModeReachesTheWholeTree) {
 }
 
 TEST_P(ModuleTest, StateTravelsAndKeepsTheTensors) {
-  const Outer source(device()), target(device());
+  Outer source(device()), target(device());
   source.second.weight.fill(3);
   *source.first.buffer.data<int64_t>() = 8;
   const float* const memory = target.second.weight.data<float>();
@@ -66,7 +66,7 @@ TEST_P(ModuleTest, StateTravelsAndKeepsTheTensors) {
 }
 
 TEST_P(ModuleTest, StateThatDoesNotFitIsNamedAndChangesNothing) {
-  const Outer module(device());
+  Outer module(device());
   const auto error_of = [&](std::vector<NamedTensor> state) -> std::string {
     state[0].second = Tensor::full({1}, 5, Device::cpu);
     try {

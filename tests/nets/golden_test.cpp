@@ -100,6 +100,22 @@ TEST_P(GoldenNetwork, LogitsInInference) {
   }
 }
 
+TEST_P(GoldenNetwork, LogitsOfTheFrozenNetwork) {
+  network_->train(false);
+  const NoGradGuard no_grad;
+  const std::vector<float> unfrozen = (*network_)(input_).values();
+  network_->freeze();
+  const Tensor logits = (*network_)(input_);
+  expect_logits("logits_eval", logits);
+  EXPECT_TRUE(all_close(logits.values(), unfrozen, tolerance("logits_eval") * largest(logits)));
+  EXPECT_EQ((*network_)(input_).values(), logits.values());  // the second call has its weights packed
+  for (const auto& [name, tensor] : network_->state()) {     // nothing has changed
+    if (!is_counter(name)) {
+      EXPECT_EQ(tensor.values(), weights_.at(name).values()) << name;
+    }
+  }
+}
+
 TEST_P(GoldenNetwork, LogitsGradientsAndRunningStatisticsInTraining) {
   const Tensor logits = (*network_)(input_);
   expect_logits("logits_train", logits);

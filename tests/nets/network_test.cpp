@@ -143,6 +143,34 @@ TEST_P(EveryDevice, DropoutInTrainingOnly) {
 
 VG_ON_EVERY_DEVICE(EveryDevice);
 
+TEST(Network, FrozenUntilWeightsMayChange) {
+  for (const Architecture& architecture : {small, small_unet}) {
+    Rng rng(7);
+    const auto network = make_network(architecture, Device::cpu, rng),
+               other = make_network(architecture, Device::cpu, rng);
+    const Tensor x = Tensor::activation_from_ncdhw(uniform(4 * 64, 3), 1, 4, 4, 4, 4, Device::cpu);
+    EXPECT_THROW(network->freeze(), std::logic_error);  // in training mode
+    network->train(false);
+    other->train(false);
+    network->freeze();
+    {
+      const NoGradGuard no_grad;
+      const std::vector<float> frozen = (*network)(x).values();
+      for (const auto& [name, tensor] : network->state()) {
+        if (name.ends_with("conv.weight")) tensor.fill(0);
+      }
+      EXPECT_EQ((*network)(x).values(), frozen) << "changes past load_state() are not seen by convolutions";
+      network->load_state(other->state());
+      EXPECT_EQ((*network)(x).values(), (*other)(x).values());
+      network->freeze();
+      network->train(false);
+      EXPECT_EQ((*network)(x).values(), (*other)(x).values()) << "the bits of the unfrozen network";
+      network->freeze();
+    }
+    EXPECT_TRUE((*network)(x).requires_grad()) << "with recording a frozen network is an ordinary one";
+  }
+}
+
 TEST(Network, RefusesInputsThatDoNotFit) {
   Rng rng(1);
   for (const Architecture& architecture : {small, small_unet}) {
