@@ -25,6 +25,12 @@ struct Tile {
                        ring_pitch = shape.ring_pitch(), shared_bytes = shape.shared_bytes();
   static constexpr int warps_f = FineChannels / 16, warps_c = 2;
   static constexpr int row_threads = StridedGemmTile::threads / positions;  ///< that copy a row
+  /// The row that a thread copies. Eight neighbouring threads of two rows write to all banks if the rows
+  /// differ in bit 2, by which the swizzle changes the half of a row.
+  static __device__ __forceinline__ int copied_row(int thread) {
+    const int row = thread / row_threads;
+    return row_threads == 8 ? row : (row & ~5) | (row & 1) << 2 | (row >> 2 & 1);
+  }
   static_assert(warps_f * warps_c * halves == StridedGemmTile::warps && row_threads == FineChannels / 8);
 };
 constexpr int threads = StridedGemmTile::threads, coarse_channels = StridedGemmWgradTile::coarse_channels,
@@ -202,8 +208,8 @@ __global__ void __launch_bounds__(threads, 1) strided_gemm_wgrad_kernel(Problem 
     ptx::store_shared_16(rings + thread / 8 * T::ring_pitch + T::ring_bytes + thread % 8 * 16, 0, 0, 0, 0);
 
   // Copies begin with the stage before, into which the taps reach back.
-  StageRow<T> row(p, fine_first, coarse_first, kd, (begin - 1) * T::positions + thread / T::row_threads);
-  const uint32_t copy_to = rings + gemm_offset(8, thread / T::row_threads, thread % T::row_threads);
+  StageRow<T> row(p, fine_first, coarse_first, kd, (begin - 1) * T::positions + T::copied_row(thread));
+  const uint32_t copy_to = rings + gemm_offset(8, T::copied_row(thread), thread % T::row_threads);
   const auto copy = [&](int stage) {
     if (stage < end) row.copy(p, copy_to + (stage + ring) % ring * (T::positions * row_bytes));
     ptx::commit_copies();
@@ -274,8 +280,9 @@ void launch(float* dweight, const View<const bfloat16>& coarse, const View<const
   const int fine_blocks = divide_up(fine.c, FineChannels),
             coarse_blocks = divide_up(coarse.c, coarse_channels), blocks = 3 * fine_blocks * coarse_blocks,
             stages = divide_up(coarse.voxels(), T::positions);
-  // 144 KiB each way at an A100's 1.5 TB/s take a quarter of the time of 32 voxels' products.
-  if (pieces == 0) pieces = strided_gemm_pieces(blocks, stages, 16 / T::halves);
+  // 144 KiB each way at an A100's 1.5 TB/s take a quarter of the time of the products of a stage (of 64
+  // voxels and 32 channels as well), and the adding waits for the last block: twice that.
+  if (pieces == 0) pieces = strided_gemm_pieces(blocks, stages, 32);
   const Steps turn = steps_of(coarse, fine, 16 * T::halves);
   const int64_t pairs = coarse.c * fine.c;
   WorkspaceScope scope(*exec.workspace);

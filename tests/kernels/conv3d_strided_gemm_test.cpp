@@ -91,11 +91,11 @@ TEST(StridedGemmTileTest, NoTileIsReplacedWhileInUse) {
 TEST(StridedGemmTileTest, PiecesShareTheWork) {
   EXPECT_EQ(strided_gemm_pieces(1000, 7, 2), 1);
   EXPECT_EQ(strided_gemm_pieces(3, 1, 16), 1);
-  EXPECT_EQ(strided_gemm_pieces(18, 12, 2), 4);   // 128->256 at 7x8x5, batch 8
-  EXPECT_EQ(strided_gemm_pieces(24, 70, 16), 3);  // its gradient of the weights
+  EXPECT_EQ(strided_gemm_pieces(18, 12, 4), 3);   // 128->256 at 7x8x5, batch 8
+  EXPECT_EQ(strided_gemm_pieces(24, 70, 32), 2);  // its gradient of the weights
   for (const int64_t blocks : {1, 3, 6, 24, 128}) {
     for (const int64_t steps : {1, 2, 70, 560, 4480}) {
-      const int64_t pieces = strided_gemm_pieces(blocks, steps, 16);
+      const int64_t pieces = strided_gemm_pieces(blocks, steps, 32);
       EXPECT_GE(pieces, 1);
       EXPECT_LE(pieces, steps);
       EXPECT_LE(pieces * blocks, std::max<int64_t>(blocks, 128));
