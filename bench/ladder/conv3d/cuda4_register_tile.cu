@@ -6,7 +6,7 @@
 // 4 (t % 4) + 3 of the voxels t / 4 + 32 j, j < 8: the lanes of a warp read 8 neighbouring voxels.
 //
 // What holds it back: each tap brings its own 256 voxels, nearly the same ones as the tap before. The input
-// is read 27 times.
+// is read 27 times, and every copy costs an address and a comparison with the volume's edges.
 #include "bench/ladder/conv3d/packing.h"
 #include "bench/ladder/conv3d/rungs.h"
 #include "bench/ladder/conv3d/tiles.cuh"

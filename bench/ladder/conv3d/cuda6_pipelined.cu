@@ -10,7 +10,8 @@
 // each plane is now read once a march and not 1.5 times a tile; halos in H and W remain (18 x 18 for 16 x
 // 16). 16 input channels alone: sums of more would have to wait for other planes.
 //
-// What holds it back: the FMA units. From here on only other units help.
+// What holds it back: the FMA units, or on a GPU with 128 of them a multiprocessor shared memory, which gives
+// 128 bytes a cycle: 12 loads of 16 bytes a lane for 128 FMAs. From here on only other units help.
 #include "bench/ladder/conv3d/packing.h"
 #include "bench/ladder/conv3d/rungs.h"
 #include "bench/ladder/conv3d/tiles.cuh"
