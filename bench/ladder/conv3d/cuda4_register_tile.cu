@@ -20,7 +20,7 @@ namespace {
 constexpr int threads = 128, depth = 4, height = 4, width = 16, voxels = depth * height * width,
               channels = 16, chunks = channels / 4, voxels_a_thread = 8;
 
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(threads, 4)
     register_tile_kernel(View<float> y, View<const float> x, const float* packed, Tiling t) {
   __shared__ float4 inputs[voxels][chunks], weights[channels][chunks];
   const TileOrigin at = tile_origin(t);

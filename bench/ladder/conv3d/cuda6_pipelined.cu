@@ -43,7 +43,7 @@ __device__ void copy_plane(float4 (&plane)[rows * columns][chunks], const View<c
   }
 }
 
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(threads, 2)
     pipelined_kernel(View<float> y, View<const float> x, const float* packed, Tiling t) {
   extern __shared__ __align__(16) unsigned char shared_memory[];
   Shared& shared = *reinterpret_cast<Shared*>(shared_memory);
