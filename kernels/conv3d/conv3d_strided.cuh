@@ -20,7 +20,8 @@ struct StridedWeights {
 /// bfloat16 each: b0, b1 of a fragment of 8 output channels, b0, b1 of the next one, so that a lane takes
 /// what it needs with one load of 16 bytes. Column n of fragment j of a warp is its output channel (n / 2) *
 /// 2 * fragments + 2 j + n % 2: then a lane, which holds columns 2 q and 2 q + 1 of every fragment, holds
-/// neighbouring channels. Groups of `group_channels`, warps of 8 * `fragments` channels.
+/// neighbouring channels. Groups of `group_channels`, the last one filled up
+/// with zeros, warps of 8 * `fragments` channels.
 uint32_t* pack_strided_weights(const StridedWeights& weights, int64_t out_channels, int64_t reduced_channels,
                                int group_channels, int fragments, WorkspaceScope& scope, const Exec& exec);
 

@@ -170,7 +170,7 @@ __global__ void __launch_bounds__(T::threads, 2)
 #pragma unroll 1
   for (int i = 0; i < at.march; ++i) {
     Sums<T> sums;
-    start_sums(sums, bias == nullptr ? nullptr : bias + channel);
+    start_sums(sums, bias == nullptr || channel >= out.c ? nullptr : bias + channel);
 #pragma unroll 1
     for (int step = 0; step < pipeline.steps(); ++step) {
 #pragma unroll 1
@@ -179,13 +179,15 @@ __global__ void __launch_bounds__(T::threads, 2)
         multiply_plane<T>(sums, inputs, pipeline.plane(), pipeline.weights() + weights);
       }
     }
-    store_tile<Moments>(totals, out, sums, at.n, at.d + i, at.h + warp_h, at.w + g, channel);
+    // Channels that do not exist are not stored, as voxels beyond the edge.
+    const int w = channel < out.c ? at.w + g : static_cast<int>(out.w);
+    store_tile<Moments>(totals, out, sums, at.n, at.d + i, at.h + warp_h, w, channel);
   }
   if constexpr (Moments) {
     ptx::wait_copies<0>();
     store_moments<T::threads / 32, T::warps_c>(halo_moments(moments, grid, out.c, T::out_channels),
                                                reinterpret_cast<float*>(shared_memory), totals,
-                                               T::out_channels);
+                                               out.c - at.group * T::out_channels);
   }
 }
 
@@ -206,7 +208,8 @@ void launch(const Operands& o, int multiprocessors, const Exec& exec) {
   constexpr int shared_bytes = T::shape.shared_bytes();
   // More than 48 KiB must be asked for; strided_applies() has seen that the device has it.
   check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
-  const HaloGrid grid = halo_grid(T::height, T::width, o.out.c / T::out_channels, o.out, multiprocessors);
+  const HaloGrid grid = halo_grid(T::height, T::width, (o.out.c + T::out_channels - 1) / T::out_channels,
+                                  o.out, multiprocessors);
   const int64_t pieces = grid.blocks() / grid.groups;
   float* const moments = Moments ? allocate_moments(scope, pieces, o.out.c) : nullptr;
   kernel<<<blocks_for(grid.blocks(), 1), T::threads, shared_bytes, stream_of(exec)>>>(o.out, moments, o.in,
@@ -221,7 +224,7 @@ void launch_either(const Operands& o, int multiprocessors, const Exec& exec) {
   launch<T, false>(o, multiprocessors, exec);
 }
 
-__global__ void pack_strided_weights_kernel(uint32_t* packed, StridedWeights weights,
+__global__ void pack_strided_weights_kernel(uint32_t* packed, StridedWeights weights, int64_t out_channels,
                                             int64_t reduced_channels, int group_channels, int fragments,
                                             int64_t count) {
   const int64_t i = thread_index();
@@ -239,17 +242,18 @@ __global__ void pack_strided_weights_kernel(uint32_t* packed, StridedWeights wei
                 reduced = step * 16 + 2 * q + word % 2 * 8;
   const float* const from =
       weights.data + output * weights.output_stride + reduced * weights.reduced_stride + tap;
-  packed[i] = ptx::pack_bfloat16(from[0], from[weights.reduced_stride]);
+  packed[i] = output < out_channels ? ptx::pack_bfloat16(from[0], from[weights.reduced_stride]) : 0;
 }
 
 }  // namespace
 
 uint32_t* pack_strided_weights(const StridedWeights& weights, int64_t out_channels, int64_t reduced_channels,
                                int group_channels, int fragments, WorkspaceScope& scope, const Exec& exec) {
-  const int64_t words = 27 * out_channels * reduced_channels / 2;
+  const int64_t groups = (out_channels + group_channels - 1) / group_channels,
+                words = 27 * groups * group_channels * reduced_channels / 2;
   uint32_t* const packed = scope.allocate<uint32_t>(static_cast<size_t>(words));
   pack_strided_weights_kernel<<<blocks_for(words), block_threads, 0, stream_of(exec)>>>(
-      packed, weights, reduced_channels, group_channels, fragments, words);
+      packed, weights, out_channels, reduced_channels, group_channels, fragments, words);
   check_launch();
   return packed;
 }
