@@ -60,3 +60,4 @@ vg_mistake(sgd/dampening "The first step dampened too" [=[first_step ? gradient[
 vg_mistake(sgd/velocity "The old rate stays in the velocity" [=[ * (now / before)]=] "")
 vg_mistake(softmax/gradient "The diagonal alone, as if each class had a sigmoid" [=[(dy[c] - dot)]=] [=[dy[c] * (1 - y[c])]=])
 vg_mistake(softmax/one_pass "The sum is not turned to the new maximum" [=[sum * std::exp(largest - value) + 1]=] [=[sum + 1]=])
+vg_mistake(softmax/warp_softmax "The last step of both reductions is missing" [=[d > 0]=] [=[d > 1]=])
