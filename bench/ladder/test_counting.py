@@ -89,6 +89,12 @@ class CountingTest(unittest.TestCase):
     def test_bench_without_run_is_an_error(self):
         self.assertEqual(self.counts("--bench", str(self.bench), run=False)[0], 2)
 
+    def test_the_page_names_every_rungs_file(self):
+        page = (counting.HERE / "README.md").read_text(encoding="utf-8")
+        files = [f.name for f in counting.HERE.iterdir() if f.name.startswith(("cpu", "cuda"))]
+        self.assertGreater(len(files), 12)
+        self.assertEqual([f for f in files if f"`{f}`" not in page], [])
+
     def test_the_page_of_this_checkout_holds_its_counts(self):
         out = io.StringIO()
         with contextlib.redirect_stdout(out):
