@@ -9,6 +9,7 @@
 #include <stdexcept>
 
 #include "data/nearest_name.h"
+#include "kernels/conv3d/conv3d_method.h"
 
 namespace vg::apps {
 
@@ -26,10 +27,16 @@ void add_device_options(CLI::App& app, DeviceOptions& options) {
   app.add_option("--threads", options.threads, "CPU threads; 0 takes all")
       ->check(CLI::Range(0, 4096))
       ->capture_default_str();
+  app.add_option("--conv", options.convolution,
+                 "3x3x3 convolutions on the CPU: direct, winograd (a third of the time, other rounding), or "
+                 "auto (winograd where it is faster)")
+      ->check(CLI::IsMember({"auto", "direct", "winograd"}));
 }
 
 Device choose_device(const DeviceOptions& options, const std::function<void(const std::string&)>& notice) {
   if (options.threads > 0) omp_set_num_threads(options.threads);
+  if (!options.convolution.empty())
+    kernels::cpu::force_convolution_method(kernels::cpu::convolution_method(options.convolution));
   if (options.device == "cpu") return Device::cpu;
   std::string reason;
   if (cuda_available(&reason)) return Device::cuda;

@@ -29,14 +29,16 @@ void register_augment_preview(CLI::App& app, int& exit_code);
 /// wrong usage, 130 and 143 stopped by Ctrl-C and SIGTERM.
 int run_cli(int argc, const char* const* argv);
 
-/// --device and --threads.
+/// --device, --threads and --conv.
 struct DeviceOptions {
   std::string device = "auto";
-  int threads = 0;  ///< 0: all
+  int threads = 0;               ///< 0: all
+  std::string convolution = {};  ///< method of the CPU's convolutions; empty: automatic, or the environment's
 };
 void add_device_options(CLI::App& app, DeviceOptions& options);
-/// Sets the number of threads and returns the device: `auto` takes a GPU if there is one, and says through
-/// `notice` if there is none. Throws std::runtime_error if `cuda` is asked for and not there.
+/// Sets the number of threads and the method of convolutions and returns the device: `auto` takes a GPU if
+/// there is one, and says through `notice` if there is none. Throws std::runtime_error if `cuda` is asked for
+/// and not there.
 Device choose_device(const DeviceOptions& options, const std::function<void(const std::string&)>& notice);
 
 /// --precision: of activations.

@@ -298,7 +298,8 @@ void Trainer::report_memory(const Samples& samples) {
   const Rng before = rng_;
   Shape one = batch_shape(samples), two = one;
   const int64_t size = one[0];
-  const size_t planned = step_->planned_bytes(one);
+  const size_t planned = step_->planned_bytes(one),
+               in_all = options_.device == Device::cpu ? step_->planned_resident_bytes(one) : 0;
   one[0] = 1;
   two[0] = 2;
   const size_t of_one = step_->planned_bytes(one), of_another = step_->planned_bytes(two) - of_one;
@@ -308,10 +309,10 @@ void Trainer::report_memory(const Samples& samples) {
       available < of_one ? int64_t{0} : static_cast<int64_t>((available - of_one) / of_another) + 1;
   char text[200];
   std::snprintf(text, sizeof text,
-                "batches of %lld take %.2f GB beside weights and scratch; %.1f GB are available: up to "
-                "--batch-size %lld fits",
-                static_cast<long long>(size), static_cast<double>(planned) / 1e9,
-                static_cast<double>(available) / 1e9, static_cast<long long>(largest));
+                "batches of %lld take %.2f GB%s; %.1f GB are available: up to --batch-size %lld fits",
+                static_cast<long long>(size), static_cast<double>(in_all > 0 ? in_all : planned) / 1e9,
+                in_all > 0 ? " in all" : " beside weights and scratch", static_cast<double>(available) / 1e9,
+                static_cast<long long>(largest));
   if (available == 0 || planned <= available) return terminal_.say(text);
   if (options_.device == Device::cuda) throw std::runtime_error(text);
   terminal_.warn(text);

@@ -1,7 +1,5 @@
 #include "apps/training_step.h"
 
-#include "engine/memory_plan.h"
-
 namespace vg::apps {
 
 TrainingStep::TrainingStep(Network& network, Optimizer& optimizer, Loss loss, Device device,
@@ -13,19 +11,23 @@ TrainingStep::TrainingStep(Network& network, Optimizer& optimizer, Loss loss, De
       uploader_(device),
       may_capture_(device == Device::cuda && options.cuda_graph && network.architecture().dropout == 0) {}
 
-size_t TrainingStep::planned_bytes(const Shape& s) const {
+MemoryPlan TrainingStep::plan(const Shape& s) const {
   const Device device = uploader_.device();
   std::vector<Tensor> without_gradient;
   for (const auto& [name, parameter] : network_.named_parameters()) {
     if (!parameter.grad().defined()) without_gradient.push_back(parameter);
   }
-  const MemoryPlan plan(device, [&] {
-    const Tensor images = Tensor::activation(s[0], s[1], s[2], s[3], s[4], device, options_.precision),
-                 labels = Tensor::activation(s[0], s[1], s[2], s[3], 1, device, DType::uint8);
-    loss_function_(network_(images), labels).backward();
-    for (const Tensor& parameter : without_gradient) parameter.set_grad({});
-  });
-  return plan.peak_bytes_reserved();
+  return {device, [&] {
+            const Tensor images =
+                             Tensor::activation(s[0], s[1], s[2], s[3], s[4], device, options_.precision),
+                         labels = Tensor::activation(s[0], s[1], s[2], s[3], 1, device, DType::uint8);
+            loss_function_(network_(images), labels).backward();
+            for (const Tensor& parameter : without_gradient) parameter.set_grad({});
+          }};
+}
+
+size_t TrainingStep::planned_resident_bytes(const Shape& s) const {
+  return vg::planned_resident_bytes(plan(s), s[0] * s[1] * s[2] * s[3]);
 }
 
 Tensor TrainingStep::accumulate_gradients(const BatchTensors& batch) {

@@ -6,6 +6,7 @@
 
 #include "apps/batch_tensors.h"
 #include "engine/captured_graph.h"
+#include "engine/memory_plan.h"
 #include "engine/optimizer.h"
 #include "nets/network.h"
 
@@ -37,7 +38,9 @@ class TrainingStep {
 
   /// Bytes that batches of a shape [N, D, H, W, C] take beside what exists before the first step: batch,
   /// activations and gradients. Kernels' scratch is not in it.
-  [[nodiscard]] size_t planned_bytes(const Shape& shape) const;
+  [[nodiscard]] size_t planned_bytes(const Shape& shape) const { return plan(shape).peak_bytes_reserved(); }
+  /// On the CPU: the most that the process will have in memory, see planned_resident_bytes().
+  [[nodiscard]] size_t planned_resident_bytes(const Shape& shape) const;
 
   /// True if the batch just run was the last before an update.
   [[nodiscard]] bool updated() const { return pending_ == 0; }
@@ -50,6 +53,7 @@ class TrainingStep {
   Uploader& uploader() { return uploader_; }
 
  private:
+  [[nodiscard]] MemoryPlan plan(const Shape& shape) const;
   /// What a step leaves on the device: one float each.
   struct Results {
     Tensor loss;

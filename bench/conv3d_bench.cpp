@@ -170,7 +170,6 @@ class LayerRun {
 
 struct ConvBench {
   Options options;
-  std::string method = "auto";
   bool transposed_only = false;
 
   template <class T>
@@ -198,18 +197,8 @@ struct ConvBench {
     if (!why_not.empty()) report.note(why_not);
   }
 
-  void choose_method() const {
-    using kernels::cpu::ConvolutionMethod;
-    for (const auto candidate :
-         {ConvolutionMethod::automatic, ConvolutionMethod::direct, ConvolutionMethod::winograd}) {
-      if (method == kernels::cpu::convolution_method_name(candidate))
-        kernels::cpu::force_convolution_method(candidate);
-    }
-  }
-
   void run() const {
     options.apply();
-    choose_method();
     Report report(transposed_only ? "conv_transpose3d" : "conv3d", options);
     for (ConvLayer layer : read_conv_layers(options.shapes)) {
       if ((transposed_only && !layer.transposed) || !options.wants(layer.name, layer.label())) continue;
@@ -230,11 +219,6 @@ void register_convolutions(CLI::App& app, const std::string& name, const std::st
   bench->transposed_only = transposed_only;
   CLI::App* sub = app.add_subcommand(name, description);
   add_race_options(*sub, bench->options);
-  if (!transposed_only)
-    sub->add_option("--method", bench->method,
-                    "of kernels of 3 with stride 1 on the CPU; GFLOP/s stay those of the direct one")
-        ->check(CLI::IsMember({"auto", "direct", "winograd"}))
-        ->capture_default_str();
   sub->callback([bench] { bench->run(); });
 }
 

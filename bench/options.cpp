@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "bench/opponents/opponent.h"
+#include "kernels/conv3d/conv3d_method.h"
 
 namespace vg::bench {
 
@@ -25,6 +26,7 @@ void Options::apply() const {
     throw std::runtime_error("--device cuda: no CUDA device: " + reason);
   if (cpu_time && where() != Device::cpu) throw std::runtime_error("--cpu-time: on the CPU only");
   omp_set_num_threads(cpu_time ? 1 : threads > 0 ? threads : omp_get_num_procs());
+  if (method != "auto") kernels::cpu::force_convolution_method(kernels::cpu::convolution_method(method));
   Context::get().set_allow_tf32(dtype == "tf32");
 }
 
@@ -35,6 +37,11 @@ void add_run_options(CLI::App& subcommand, Options& options) {
   subcommand.add_option("--dtype,--precision", options.dtype, "of activations; tf32 and bf16 on CUDA")
       ->transform(CLI::Transformer({{"fp32", "float32"}, {"bfloat16", "bf16"}}))
       ->check(CLI::IsMember({"float32", "tf32", "bf16"}))
+      ->capture_default_str();
+  subcommand
+      .add_option("--conv,--method", options.method,
+                  "of kernels of 3 with stride 1 on the CPU; GFLOP/s stay those of the direct one")
+      ->check(CLI::IsMember({"auto", "direct", "winograd"}))
       ->capture_default_str();
   subcommand.add_option("--threads", options.threads, "of the CPU; 0 takes all")
       ->check(CLI::NonNegativeNumber)

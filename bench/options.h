@@ -16,6 +16,7 @@ struct Options {
   std::string layer;              ///< only the one of this name
   std::string filter;             ///< only those whose name or shape contains this
   std::string direction = "all";  ///< fprop | dgrad | wgrad | all
+  std::string method = "auto";    ///< of the CPU's convolutions, see kernels/conv3d/conv3d_method.h
   std::string csv, json;          ///< files to write the rows to as well
   int64_t batch = 1;              ///< 0: that of the shape file
   int threads = 0;                ///< of the CPU; 0 takes all
@@ -30,12 +31,12 @@ struct Options {
   /// True if neither `layer` nor `filter` leaves it out.
   bool wants(const std::string& name, const std::string& shape) const;
   bool wants_direction(const std::string& name) const { return direction == "all" || direction == name; }
-  /// Sets the number of threads and TF32, and throws std::runtime_error if device, type or opponent cannot be
-  /// had: without a GPU "no CUDA device: ..." and the reason.
+  /// Sets the number of threads, the method of convolutions and TF32, and throws std::runtime_error if
+  /// device, type or opponent cannot be had: without a GPU "no CUDA device: ..." and the reason.
   void apply() const;
 };
 
-/// --device, --dtype, --threads, --runs, --warmup, --json: what a whole step takes too.
+/// --device, --dtype, --conv, --threads, --runs, --warmup, --json: what a whole step takes too.
 void add_run_options(CLI::App& subcommand, Options& options);
 /// ... and what races over a list of shapes take: --shapes, --layer, --filter, --direction, --batch,
 /// --opponent, --csv, --once, --no-check.

@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <cstdio>
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
@@ -10,6 +11,7 @@
 #include "bench/harness.h"
 #include "bench/network_flops.h"
 #include "bench/options.h"
+#include "bench/steady_state.h"
 #include "engine/atomic_file.h"
 #include "engine/memory_plan.h"
 #include "engine/optimizer.h"
@@ -31,7 +33,7 @@ Options step_options() {
 struct TrainStepBench {
   Options options = step_options();
   std::vector<int64_t> shape = {1, 4, 112, 128, 80};
-  bool plan_only = false;
+  bool plan_only = false, check = false;
 
   void run() const {
     if (shape.size() != 5) throw std::runtime_error("--shape: expected N,C,D,H,W");
@@ -46,13 +48,14 @@ struct TrainStepBench {
     const auto step = [&](const Tensor& images, const Tensor& classes) {
       dice_loss((*network)(images), classes, {.smooth_numerator = 1, .smooth_denominator = 1}).backward();
     };
-    const MemoryPlan plan(where, [&] {
-      step(Tensor::activation(shape[0], shape[2], shape[3], shape[4], shape[1], where, type),
-           Tensor::activation(shape[0], shape[2], shape[3], shape[4], 1, where, DType::uint8));
-      for (const auto& [name, parameter] : network->named_parameters()) parameter.set_grad({});
-    });
-    std::printf("planned: %.3f GB for batch, activations and gradients\n",
-                static_cast<double>(plan.peak_bytes_reserved()) / 1e9);
+    const auto plan_of = [&](int64_t batch) {
+      return MemoryPlan(where, [&] {
+        step(Tensor::activation(batch, shape[2], shape[3], shape[4], shape[1], where, type),
+             Tensor::activation(batch, shape[2], shape[3], shape[4], 1, where, DType::uint8));
+        for (const auto& [name, parameter] : network->named_parameters()) parameter.set_grad({});
+      });
+    };
+    const size_t planned_peak = print_plan(plan_of);
     if (plan_only) return;
     const Tensor noise = Tensor::activation(shape[0], shape[2], shape[3], shape[4], shape[1], where);
     rng.normal(noise, 0, 1);
@@ -63,21 +66,53 @@ struct TrainStepBench {
     for (int64_t i = 0; i < view.voxels(); ++i) view.data[i] = static_cast<uint8_t>(i / 97 % 4);
     const Tensor targets = labels.to(where);
 
+    const auto whole_step = [&] {
+      step(input, targets);
+      optimizer->step();
+      optimizer->zero_grad();
+      Context::get().synchronize(where);
+    };
     const double peak = fma_peak_gflops();
-    const Timing timing = measure(
-        [&] {
-          step(input, targets);
-          optimizer->step();
-          optimizer->zero_grad();
-          Context::get().synchronize(where);
-        },
-        options.warmup, options.runs);
+    const Timing timing = measure(whole_step, options.warmup, options.runs);
     const double voxels = static_cast<double>(shape[0] * shape[2] * shape[3] * shape[4]);
-    report(timing, attention_unet_flops(architecture, voxels).training / 1e9,
-           where == Device::cpu ? peak : 0);
+    report(timing, attention_unet_flops(architecture, voxels).training / 1e9, where == Device::cpu ? peak : 0,
+           planned_peak);
+    if (check) check_steady_state(measure_system_use(where, whole_step, 3, 5));
   }
 
-  void report(const Timing& timing, double gflop, double peak) const {
+  // Prints what a step takes and which batch fits; returns the planned peak of the process, 0 on a GPU.
+  size_t print_plan(const std::function<MemoryPlan(int64_t)>& plan_of) const {
+    const Device where = options.where();
+    const MemoryPlan plan = plan_of(shape[0]);
+    const size_t of_one = plan_of(1).peak_bytes_reserved(),
+                 of_another = plan_of(2).peak_bytes_reserved() - of_one, available = available_memory(where);
+    std::printf("planned: %.3f GB for batch, activations and gradients",
+                static_cast<double>(plan.peak_bytes_reserved()) / 1e9);
+    size_t peak = 0;
+    if (where == Device::cpu) {
+      peak = planned_resident_bytes(plan, shape[0] * shape[2] * shape[3] * shape[4]);
+      std::printf(", %.3f GB with weights, optimizer and scratch", static_cast<double>(peak) / 1e9);
+    }
+    std::printf("; %.1f GB available: up to batch %lld\n", static_cast<double>(available) / 1e9,
+                available < of_one ? 0 : static_cast<long long>((available - of_one) / of_another + 1));
+    return peak;
+  }
+
+  // After three steps nothing is taken from the system any more. Throws std::runtime_error if it is.
+  static void check_steady_state(const SystemUse& use) {
+    constexpr int64_t few_faults = 100;
+    std::printf(
+        "steady state, most of 5 steps after 3: %lld allocations by the engine, heap grown by %lld bytes "
+        "(%lld small blocks of the tape reused), %lld minor page faults\n",
+        static_cast<long long>(use.allocations), static_cast<long long>(use.heap_bytes),
+        static_cast<long long>(use.heap_calls), static_cast<long long>(use.minor_faults));
+    if (use.allocations != 0 || use.heap_bytes != 0 || use.minor_faults >= few_faults)
+      throw std::runtime_error(
+          "--check: a step takes memory from the system: expected no allocation, no "
+          "growth and fewer than 100 page faults");
+  }
+
+  void report(const Timing& timing, double gflop, double peak, size_t planned_peak) const {
     const double rate = gflop / timing.median;
     nlohmann::ordered_json result = {{"benchmark", "train-step"},
                                      {"device", options.device},
@@ -92,7 +127,8 @@ struct TrainStepBench {
                                      {"gflop", gflop},
                                      {"gflops", rate},
                                      {"peak_gflops", peak},
-                                     {"peak_memory_bytes", peak_resident_bytes()}};
+                                     {"peak_memory_bytes", peak_resident_bytes()},
+                                     {"planned_memory_bytes", planned_peak}};
     std::printf(
         "train-step %s: median %.3f s (%.3f to %.3f, %d runs), %.0f GFLOP/s of %.0f measured peak (%.0f%%), "
         "%.2f GB peak memory\n",
@@ -109,6 +145,8 @@ void register_train_step(CLI::App& app) {
   CLI::App* sub =
       app.add_subcommand("train-step", "forward, Dice loss, backward and Adam of the seed's network");
   add_run_options(*sub, bench->options);
+  sub->add_flag("--check", bench->check,
+                "afterwards count what a step takes from the system, and fail if it is not nothing");
   sub->add_flag("--plan", bench->plan_only, "print the memory that a step takes, and do none");
   sub->add_option("--shape", bench->shape, "N,C,D,H,W")->delimiter(',');
   sub->callback([bench] { bench->run(); });

@@ -1,5 +1,7 @@
 #include "engine/memory_plan.h"
 
+#include <unistd.h>
+
 #include <cstdio>
 #include <fstream>
 #include <string>
@@ -30,6 +32,19 @@ MemoryPlan::MemoryPlan(Device device, const std::function<void()>& work) {
   }
   restore();
   statistics_ = planned.allocator->statistics();
+}
+
+size_t resident_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  size_t pages = 0, resident = 0;
+  if (!(statm >> pages >> resident)) return 0;
+  return resident * static_cast<size_t>(sysconf(_SC_PAGESIZE));
+}
+
+size_t planned_resident_bytes(const MemoryPlan& plan, int64_t voxels) {
+  constexpr size_t packed_weights = size_t{8} << 20;
+  return resident_bytes() + plan.peak_bytes_reserved() + 2 * sizeof(float) * static_cast<size_t>(voxels) +
+         packed_weights;
 }
 
 size_t available_memory(Device device) {

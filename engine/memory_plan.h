@@ -24,6 +24,15 @@ class MemoryPlan {
   Allocator::Statistics statistics_;
 };
 
+/// Bytes that this process has in memory now (0 where the system does not say).
+size_t resident_bytes();
+
+/// The most that this process will have in memory on the CPU while it trains on batches with `voxels` voxels:
+/// what it has now (weights and the optimizer's state must exist), what the plan of a step reserves, and
+/// scratch of kernels: attention gates keep two floats a voxel, and packed weights and partial sums take
+/// about 8 MB.
+size_t planned_resident_bytes(const MemoryPlan& plan, int64_t voxels);
+
 /// Bytes that this process could still take: the GPU's free memory, or what Linux says it can give without
 /// swapping; 0 if it is not known.
 size_t available_memory(Device device);

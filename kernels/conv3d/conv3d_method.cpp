@@ -14,12 +14,11 @@ namespace {
 ConvolutionMethod initial_method() {
   const char* value = std::getenv("VOXGRAD_CONV");
   if (value == nullptr || *value == '\0') return ConvolutionMethod::automatic;
-  for (ConvolutionMethod method :
-       {ConvolutionMethod::automatic, ConvolutionMethod::direct, ConvolutionMethod::winograd}) {
-    if (std::string(value) == convolution_method_name(method)) return method;
+  try {
+    return convolution_method(value);
+  } catch (const std::runtime_error& error) {
+    throw std::runtime_error(std::string("environment: VOXGRAD_CONV: ") + error.what());
   }
-  throw std::runtime_error(std::string("environment: VOXGRAD_CONV is '") + value +
-                           "', expected auto, direct or winograd");
 }
 
 std::atomic<ConvolutionMethod>& current_method() {
@@ -39,6 +38,14 @@ const char* convolution_method_name(ConvolutionMethod method) {
       break;
   }
   return "auto";
+}
+
+ConvolutionMethod convolution_method(const std::string& name) {
+  for (const ConvolutionMethod method :
+       {ConvolutionMethod::automatic, ConvolutionMethod::direct, ConvolutionMethod::winograd}) {
+    if (name == convolution_method_name(method)) return method;
+  }
+  throw std::runtime_error("convolution method '" + name + "', expected auto, direct or winograd");
 }
 
 ConvolutionMethod active_convolution_method() {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "kernels/common/view.h"
 #include "kernels/conv3d/conv3d.h"
@@ -18,7 +19,10 @@ enum class ConvolutionMethod : uint8_t {
 /// or force_convolution_method asks for. Throws std::runtime_error if the variable holds another value.
 ConvolutionMethod active_convolution_method();
 void force_convolution_method(ConvolutionMethod method);
+/// auto, direct or winograd.
 const char* convolution_method_name(ConvolutionMethod method);
+/// The way back. Throws std::runtime_error for another name.
+ConvolutionMethod convolution_method(const std::string& name);
 
 /// Names of the algorithms that the three functions of conv3d.h take on the CPU for such arguments, for
 /// benchmarks and tests.

@@ -53,6 +53,7 @@ class WinogradCorrelation {
 
   void run(WorkspaceScope& scope) const {
     const int64_t strips = y_.n * (y_.d / MD) * strips_h_ * strips_w_, whole = chunk_strips_ * strips_w_;
+    if (strips < 2 * thread_count() && thread_count() > 2) return run_in_phases(strips, scope);
     const int64_t grain = strips / whole >= 32 ? whole : 1;
     float* const scratch = scope.allocate<float>(static_cast<size_t>(thread_count() * scratch_floats()));
     parallel_for(strips, grain, [&](int64_t i) {
@@ -62,6 +63,31 @@ class WinogradCorrelation {
 
  private:
   static constexpr int64_t frequencies = int64_t{MD + 2} * (MH + 2);
+
+  // Too few strips for the threads: all of them take each step together, cut by channels and frequencies too.
+  // The same sums in the same order; the steps are not inlined, because a compiler may round two copies of an
+  // expression differently by its choice of fused operations, and the number of threads must not show.
+  void run_in_phases(int64_t strips, WorkspaceScope& scope) const {
+    float* const scratch = scope.allocate<float>(static_cast<size_t>(strips * scratch_floats()));
+    const int64_t products = frequencies * input_stride();
+    parallel_for(strips * in_blocks_, 1, [&](int64_t i) {
+      const int64_t c = i / strips * channel_block;
+      transform_inputs(strip(i % strips), scratch + i % strips * scratch_floats(), c, c + channel_block);
+    });
+    // A frequency's inputs are read by all blocks of outputs, one after the other.
+    parallel_for(frequencies * out_blocks_, 4, [&](int64_t i) {
+      for (int64_t s = 0; s < strips; ++s) {
+        float* const mine = scratch + s * scratch_floats();
+        Products p(*this);
+        multiply_block(p, mine, mine + products, i / out_blocks_, i % out_blocks_);
+      }
+    });
+    parallel_for(strips * out_blocks_, 1, [&](int64_t i) {
+      const int64_t block = i / strips;
+      transform_outputs(strip(i % strips), scratch + i % strips * scratch_floats() + products, block,
+                        block + 1);
+    });
+  }
 
   // A tile's rows, or several of them where rows are short, so that filters are read from the level-2 cache
   // only once for them.
@@ -102,15 +128,20 @@ class WinogradCorrelation {
 
   void run_strip(const Strip& s, const Strip& next, float* scratch) const {
     float* const products = scratch + frequencies * input_stride();
-    transform_inputs(s, scratch);
-    multiply(scratch, products, next);
-    with_activation(epilogue_.kind, [&](auto act) { transform_outputs(s, products, act); });
-    if (streamed_) finish_streaming();
+    transform_inputs(s, scratch, 0, x_.c);
+    Products p(*this);
+    p.next = &next;
+    for (int64_t f = 0; f < frequencies; ++f) {
+      for (int64_t block = 0; block < out_blocks_; ++block) multiply_block(p, scratch, products, f, block);
+    }
+    transform_outputs(s, products, 0, out_blocks_);
   }
 
-  void transform_inputs(const Strip& s, float* inputs) const {
+  // Channels [first, last).
+  __attribute__((noinline)) void transform_inputs(const Strip& s, float* inputs, int64_t first,
+                                                  int64_t last) const {
     const int64_t stride = input_stride();
-    for (int64_t c = 0; c < x_.c; c += lanes) {
+    for (int64_t c = first; c < last; c += lanes) {
       for (int64_t r = 0; r < rows_; ++r) {
         const float* in = x_.at(s.n, s.d - 1, s.h + r * MH - 1, s.w - 1) + c;
         float* out = inputs + (c / channel_block * rows_ + r) * input_row() + c % channel_block;
@@ -125,28 +156,36 @@ class WinogradCorrelation {
     }
   }
 
-  void multiply(const float* inputs, float* products, const Strip& next) const {
-    const float zeros[lanes] = {};
-    RowTaps taps;
-    taps.add(0, 0);
+  // What the products of a strip have in common.
+  struct Products {
     TileArguments a{};
-    a.x_stride_w = channel_block, a.x_stride_row = input_row(), a.x_stride_block = rows_ * input_row();
-    a.channels = x_.c, a.taps = &taps, a.all_taps = 1, a.bias = zeros;
-    a.y_stride_w = lanes, a.y_stride_row = width_ * lanes, a.out_channels = lanes;
-    const int64_t filter_block = x_.c * 3 * lanes;
-    int64_t call = 0;
-    for (int64_t f = 0; f < frequencies; ++f) {
-      for (int64_t block = 0; block < out_blocks_; ++block) {
-        a.weights = filters_ + (f * out_blocks_ + block) * filter_block;
-        for (int64_t r = 0; r < rows_; r += tile_.rows) {
-          for (int64_t w = 0; w < width_; w += tile_.width) {
-            const int64_t first = w + tile_.width <= width_ ? w : width_ - tile_.width;
-            a.x = inputs + f * input_stride() + r * input_row() + first * channel_block;
-            a.y = products + f * product_stride() + block * product_block() + (r * width_ + first) * lanes;
-            a.prefetch = row_ahead(next, call++);
-            tile_.run(a);
-          }
-        }
+    RowTaps taps;
+    float zeros[lanes] = {};
+    const Strip* next = nullptr;  ///< whose inputs are asked for
+    int64_t calls = 0;
+
+    explicit Products(const WinogradCorrelation& c) {
+      taps.add(0, 0);
+      a.x_stride_w = channel_block, a.x_stride_row = c.input_row();
+      a.x_stride_block = c.rows_ * c.input_row();
+      a.channels = c.x_.c, a.taps = &taps, a.all_taps = 1, a.bias = zeros;
+      a.y_stride_w = lanes, a.y_stride_row = c.width_ * lanes, a.out_channels = lanes;
+    }
+    Products(const Products&) = delete;
+    Products& operator=(const Products&) = delete;
+  };
+
+  // One frequency's products for one block of outputs.
+  void multiply_block(Products& p, const float* inputs, float* products, int64_t f, int64_t block) const {
+    TileArguments& a = p.a;
+    a.weights = filters_ + (f * out_blocks_ + block) * x_.c * 3 * lanes;
+    for (int64_t r = 0; r < rows_; r += tile_.rows) {
+      for (int64_t w = 0; w < width_; w += tile_.width) {
+        const int64_t first = w + tile_.width <= width_ ? w : width_ - tile_.width;
+        a.x = inputs + f * input_stride() + r * input_row() + first * channel_block;
+        a.y = products + f * product_stride() + block * product_block() + (r * width_ + first) * lanes;
+        if (p.next != nullptr) a.prefetch = row_ahead(*p.next, p.calls++);
+        tile_.run(a);
       }
     }
   }
@@ -162,25 +201,33 @@ class WinogradCorrelation {
     return {data, x_.stride_w, width_ + 2};
   }
 
+  // Blocks [first_block, last_block).
+  __attribute__((noinline)) void transform_outputs(const Strip& s, const float* products, int64_t first_block,
+                                                   int64_t last_block) const {
+    with_activation(epilogue_.kind, [&](auto act) {
+      for (int64_t block = first_block; block < last_block; ++block)
+        transform_block(s, products + block * product_block(), block, act);
+    });
+    if (streamed_) finish_streaming();
+  }
+
   template <class Act>
-  void transform_outputs(const Strip& s, const float* products, Act act) const {
+  void transform_block(const Strip& s, const float* products, int64_t block, Act act) const {
     const int64_t stride = product_stride();
-    for (int64_t block = 0; block < out_blocks_; ++block) {
-      const Vec bias = load(epilogue_.bias + block * lanes);
-      const Vec slope = epilogue_.slope != nullptr ? load(epilogue_.slope + block * lanes) : Vec{};
-      for (int64_t r = 0; r < rows_; ++r) {
-        const float* in = products + block * product_block() + r * width_ * lanes;
-        float* out = y_.at(s.n, s.d, s.h + r * MH, s.w) + block * lanes;
-        for (int64_t w = 0; w < width_; ++w, in += lanes, out += y_.stride_w) {
-          transform_tile<OutputTransform, MD, MH>(
-              [&](int d, int h)
-                  __attribute__((always_inline)) { return load(in + (d * (MH + 2) + h) * stride); },
-              [&](int d, int h, Vec v) __attribute__((always_inline)) {
-                float* const p = out + d * y_.stride_d + h * y_.stride_h;
-                const Vec result = act.value(v + bias, slope);
-                streamed_ ? stream(p, result) : store(p, result);
-              });
-        }
+    const Vec bias = load(epilogue_.bias + block * lanes);
+    const Vec slope = epilogue_.slope != nullptr ? load(epilogue_.slope + block * lanes) : Vec{};
+    for (int64_t r = 0; r < rows_; ++r) {
+      const float* in = products + r * width_ * lanes;
+      float* out = y_.at(s.n, s.d, s.h + r * MH, s.w) + block * lanes;
+      for (int64_t w = 0; w < width_; ++w, in += lanes, out += y_.stride_w) {
+        transform_tile<OutputTransform, MD, MH>(
+            [&](int d, int h)
+                __attribute__((always_inline)) { return load(in + (d * (MH + 2) + h) * stride); },
+            [&](int d, int h, Vec v) __attribute__((always_inline)) {
+              float* const p = out + d * y_.stride_d + h * y_.stride_h;
+              const Vec result = act.value(v + bias, slope);
+              streamed_ ? stream(p, result) : store(p, result);
+            });
       }
     }
   }
