@@ -242,7 +242,7 @@ def run(root, lines):
     gpu = (root / "build/cuda").exists() and subprocess.run("nvidia-smi -L >&2", shell=True).returncode == 0
     for page, line in lines:
         print(f"\n$ {line}        ({page.relative_to(root)})", flush=True)
-        if line.startswith("build/cuda/") and not gpu:
+        if line.startswith(("build/cuda/", "bench/gpu-report")) and not gpu:
             print("left out: no GPU answers, or there is no build/cuda")
             continue
         done = subprocess.run(["bash", "-c", line], cwd=root).returncode
