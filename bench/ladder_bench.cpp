@@ -15,6 +15,7 @@
 #include "bench/conv_layers.h"
 #include "bench/harness.h"
 #include "bench/ladder/rung.h"
+#include "bench/peaks.h"
 #include "engine/context.h"
 #include "engine/tensor.h"
 #include "kernels/common/bfloat16.h"
@@ -100,6 +101,13 @@ struct LadderBench {
                              " has this in its name or shape");
   }
 
+  double peak(const std::string& dtype) const {
+    Options options;
+    options.device = device;
+    options.dtype = dtype;
+    return compute_peak_gflops(options);
+  }
+
   // Slow rungs run less often.
   template <class T>
   Timing time(const Rung& rung, const ConvLayer& of_layer) const {
@@ -120,18 +128,17 @@ struct LadderBench {
     const double gflop = 2e-9 * 27 *
                          static_cast<double>(of_layer.batch * of_layer.d * of_layer.h * of_layer.w *
                                              of_layer.in * of_layer.out);
-    double peak = 0;
     if (device == "cpu") {
       if (threads > 0) omp_set_num_threads(threads);
       std::printf("%s, %d threads", kernels::cpu::isa_name(kernels::cpu::active_isa()),
                   omp_get_max_threads());
-      if (!once) {
-        peak = fma_peak_gflops();
-        std::printf(", measured FMA peak %.0f GFLOP/s", peak);
-      }
     } else {
       std::printf("CUDA");
     }
+    const double float_peak = once ? 0 : peak("float32"),
+                 bfloat16_peak = once || device == "cpu" ? 0 : peak("bf16");
+    if (float_peak > 0) std::printf(", measured FMA peak %.0f GFLOP/s", float_peak);
+    if (bfloat16_peak > 0) std::printf(", of bf16 mma %.0f GFLOP/s", bfloat16_peak);
     std::printf("; %s, batch %lld: %.2f GFLOP, median of up to %d runs\n", of_layer.label().c_str(),
                 static_cast<long long>(of_layer.batch), gflop, runs);
     std::printf("%-6s %-22s %-5s %10s %10s %9s %8s  %s\n", "rung", "", "type", "ms", "GFLOP/s", "% of peak",
@@ -151,7 +158,7 @@ struct LadderBench {
       }
       const double rate = gflop / median;
       std::printf("%10.2f %10.1f ", 1e3 * median, rate);
-      peak > 0 ? std::printf("%8.0f%% ", 100 * rate / peak) : std::printf("%9s ", "-");
+      std::printf("%8.0f%% ", 100 * rate / (rung.fp32 != nullptr ? float_peak : bfloat16_peak));
       before > 0 ? std::printf("%7.1fx", before / median) : std::printf("%8s", "-");
       std::printf("  %s\n", rung.idea);
       std::fflush(stdout);
