@@ -1,6 +1,5 @@
 #include "bench/conv3d_bench.h"
 
-#include <array>
 #include <memory>
 #include <string>
 #include <vector>
@@ -25,22 +24,13 @@ namespace {
 class Operands {
  public:
   Operands(const ConvLayer& layer, const std::string& direction, const Options& options)
-      : output_{layer.output_extent(layer.d), layer.output_extent(layer.h), layer.output_extent(layer.w)},
-        x_(exact_values(layer.batch * layer.d * layer.h * layer.w * layer.in, 1)),
-        y_(exact_values(layer.batch * output_[0] * output_[1] * output_[2] * layer.out, 2)),
-        weight_(exact_values(layer.in * layer.out * layer.taps(), 3)) {
-    const auto x =
-        kernels::contiguous_view<const float>(x_.data(), layer.batch, layer.d, layer.h, layer.w, layer.in);
-    const auto y = kernels::contiguous_view<const float>(y_.data(), layer.batch, output_[0], output_[1],
-                                                         output_[2], layer.out);
-    task_.pass = direction == "wgrad"                         ? ConvPass::weights
-                 : (direction == "fprop") != layer.transposed ? ConvPass::gather
-                                                              : ConvPass::scatter;
-    task_.transposed = layer.transposed;
-    task_.large = layer.transposed ? y : x;
-    task_.small = layer.transposed ? x : y;
+      : task_(conv_task(layer, direction)),
+        x_(exact_values(x_side().elements(), 1)),
+        y_(exact_values(y_side().elements(), 2)),
+        weight_(exact_values(task_.weight_count(), 3)) {
+    x_side().data = x_.data();
+    y_side().data = y_.data();
     task_.weights = weight_.data();
-    task_.kernel_size = layer.kernel_size, task_.stride = layer.stride, task_.padding = layer.padding();
     task_.type = options.type();
     task_.tf32 = options.dtype == "tf32";
     task_.sets = options.once ? 1 : rotated_sets(options.where(), bytes());
@@ -54,9 +44,12 @@ class Operands {
   double flop() const { return 2.0 * static_cast<double>(task_.small.voxels() * task_.weight_count()); }
 
  private:
-  std::array<int64_t, 3> output_;
+  View<const float>& x_side() { return task_.transposed ? task_.small : task_.large; }
+  View<const float>& y_side() { return task_.transposed ? task_.large : task_.small; }
+
+  ConvTask task_;
   std::vector<float> x_, y_, weight_;
-  ConvTask task_{};
+};
 };
 
 // Our own part in such a race. Operands are filled by copies from the host, so that a profile holds the

@@ -73,4 +73,21 @@ std::vector<ConvLayer> read_conv_layers(const std::string& path) {
   return layers;
 }
 
+ConvTask conv_task(const ConvLayer& layer, const std::string& direction) {
+  const auto x =
+      kernels::contiguous_view<const float>(nullptr, layer.batch, layer.d, layer.h, layer.w, layer.in);
+  const auto y = kernels::contiguous_view<const float>(nullptr, layer.batch, layer.output_extent(layer.d),
+                                                       layer.output_extent(layer.h),
+                                                       layer.output_extent(layer.w), layer.out);
+  ConvTask task{};
+  task.pass = direction == "wgrad"                         ? ConvPass::weights
+              : (direction == "fprop") != layer.transposed ? ConvPass::gather
+                                                           : ConvPass::scatter;
+  task.transposed = layer.transposed;
+  task.large = layer.transposed ? y : x;
+  task.small = layer.transposed ? x : y;
+  task.kernel_size = layer.kernel_size, task.stride = layer.stride, task.padding = layer.padding();
+  return task;
+}
+
 }  // namespace vg::bench

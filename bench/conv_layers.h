@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "bench/opponents/conv_opponent.h"
+
 namespace vg::bench {
 
 /// A convolution, or a transposed one. Extents are of the input.
@@ -28,5 +30,8 @@ struct ConvLayer {
 
 /// Throws std::runtime_error, naming file and line, if a file is missing or a line does not fit.
 std::vector<ConvLayer> read_conv_layers(const std::string& path);
+
+/// The layer's direction as opponents see it, without values: dense volumes of its extents in float32.
+ConvTask conv_task(const ConvLayer& layer, const std::string& direction);
 
 }  // namespace vg::bench

@@ -1,0 +1,23 @@
+// What each library's file offers to opponent.cpp; defined only where CMake found the library.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "bench/opponents/conv_opponent.h"
+
+namespace vg::bench {
+
+std::string onednn_version();
+std::string cudnn_version();
+std::string cublas_version();
+
+std::vector<std::unique_ptr<ConvOpponent>> make_conv_opponents_onednn(const ConvTask& task,
+                                                                      std::string& why_not);
+std::vector<std::unique_ptr<ConvOpponent>> make_conv_opponents_cudnn(const ConvTask& task,
+                                                                     std::string& why_not);
+std::vector<std::unique_ptr<ConvOpponent>> make_conv_opponents_cublas(const ConvTask& task,
+                                                                      std::string& why_not);
+
+}  // namespace vg::bench
