@@ -1,20 +1,13 @@
 #include "bench/augment_bench.h"
 
-#include <omp.h>
-
 #include <array>
-#include <cstdio>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
-#include "bench/harness.h"
-#include "bench/options.h"
+#include "bench/report.h"
 #include "data/augmentation.h"
-#include "engine/atomic_file.h"
 #include "engine/rng.h"
-#include "kernels/common/simd.h"
 
 namespace vg::bench {
 
@@ -36,30 +29,34 @@ const std::vector<std::string> default_transforms = {"random_ghosting(intensity=
 // Four images from 0 to 1 and labels, at 1.5 mm: a subject of the seed after its preprocessing.
 class Subject {
  public:
-  explicit Subject(const std::array<int64_t, 3>& extent)
-      : geometry_{extent, {{{1.5, 0, 0, -80}, {0, 1.5, 0, -110}, {0, 0, 1.5, -60}}}},
-        images_(Tensor::empty({4 * geometry_.voxels()})),
-        moved_images_(Tensor::empty({4 * geometry_.voxels()})),
-        labels_(static_cast<size_t>(geometry_.voxels())),
-        moved_labels_(labels_.size()) {
+  Subject(const std::array<int64_t, 3>& extent, Device device)
+      : device_(device),
+        geometry_{extent, {{{1.5, 0, 0, -80}, {0, 1.5, 0, -110}, {0, 0, 1.5, -60}}}},
+        images_(Tensor::empty({4 * geometry_.voxels()}, DType::float32, device)),
+        moved_images_(Tensor::empty_like(images_)) {
     Rng(1).uniform(images_, 0, 1);
-    for (size_t i = 0; i < labels_.size(); ++i) labels_[i] = static_cast<uint8_t>(i / 1000 % 4);
+    std::vector<uint8_t> labels(static_cast<size_t>(geometry_.voxels()));
+    for (size_t i = 0; i < labels.size(); ++i) labels[i] = static_cast<uint8_t>(i / 1000 % 4);
+    labels_ = Tensor::from_values({geometry_.voxels()}, labels, device);
+    moved_labels_ = Tensor::empty_like(labels_);
   }
   void apply(const std::vector<data::AppliedTransform>& transforms) {
     const auto [d, h, w] = geometry_.extent;
     const auto view = [&](auto* memory, int64_t n) {
       return kernels::contiguous_view(memory, n, d, h, w, 1);
     };
-    data::apply_transforms(transforms, {view(moved_images_.data<float>(), 4), view(moved_labels_.data(), 1)},
-                           {view(images_.data<const float>(), 4), view(std::as_const(labels_).data(), 1)},
-                           geometry_, {.device = kernels::DeviceKind::cpu, .workspace = &workspace_});
+    data::apply_transforms(transforms,
+                           {view(moved_images_.data<float>(), 4), view(moved_labels_.data<uint8_t>(), 1)},
+                           {view(images_.data<const float>(), 4), view(labels_.data<const uint8_t>(), 1)},
+                           geometry_, Context::get().exec(device_));
   }
+  // Images and labels, read and written.
+  double bytes() const { return 2.0 * static_cast<double>(geometry_.voxels()) * (4 * sizeof(float) + 1); }
 
  private:
+  Device device_;
   data::Geometry geometry_;
-  Tensor images_, moved_images_;
-  std::vector<uint8_t> labels_, moved_labels_;
-  kernels::Workspace workspace_{kernels::DeviceKind::cpu};
+  Tensor images_, moved_images_, labels_, moved_labels_;
 };
 
 // A loader's worker has one thread.
@@ -76,30 +73,30 @@ struct AugmentBench {
 
   void run() const {
     options.apply();
-    std::printf(
-        "%s, %d threads, 4x%lldx%lldx%lld and labels, milliseconds of %d runs, parameters drawn anew for "
-        "each\n",
-        kernels::cpu::isa_name(kernels::cpu::active_isa()), omp_get_max_threads(),
-        static_cast<long long>(shape[0]), static_cast<long long>(shape[1]), static_cast<long long>(shape[2]),
-        options.runs);
-    std::printf("%-42s %10s %10s %10s\n", "transform", "median", "fastest", "slowest");
-    Subject subject({shape[0], shape[1], shape[2]});
-    nlohmann::ordered_json results;
+    Report report("augment", options);
+    Subject subject({shape[0], shape[1], shape[2]}, options.where());
+    const std::string extent = std::to_string(shape[0]) + "x" + std::to_string(shape[1]) + "x" +
+                               std::to_string(shape[2]) + " c4 and labels";
     for (const std::string& text : transforms) {
       const data::Augmentation augmentation = data::Augmentation::parse(text);
+      const std::string name = text.substr(0, text.find('('));
+      if (!options.wants(name, text)) continue;
       uint64_t visit = 0;
-      const Timing timing = measure(
-          [&] {
-            data::Draws draws(1, visit++);
-            subject.apply(augmentation.draw(4, draws));
-          },
-          options.warmup, options.runs);
-      std::printf("%-42s %10.2f %10.2f %10.2f\n", text.c_str(), 1e3 * timing.median, 1e3 * timing.fastest,
-                  1e3 * timing.slowest);
-      std::fflush(stdout);
-      results[text] = {{"seconds_median", timing.median}, {"seconds_fastest", timing.fastest}};
+      // Parameters are drawn anew for each run, as in training.
+      report.race({name,
+                   extent,
+                   "fprop",
+                   0,
+                   subject.bytes(),
+                   1,
+                   {{"voxgrad",
+                     [&](int) {
+                       data::Draws draws(1, visit++);
+                       subject.apply(augmentation.draw(4, draws));
+                     },
+                     {}}}});
     }
-    if (!options.json.empty()) write_file_atomically(options.json, results.dump(2) + "\n");
+    report.finish();
   }
 };
 
@@ -107,11 +104,11 @@ struct AugmentBench {
 
 void register_augment(CLI::App& app) {
   const auto bench = std::make_shared<AugmentBench>();
-  CLI::App* sub = app.add_subcommand("augment", "the augmentation transforms on one subject, on the CPU");
+  CLI::App* sub = app.add_subcommand("augment", "the augmentation transforms on one subject");
   sub->add_option("--transform", bench->transforms,
                   "transforms as `voxgrad transform` takes them; may be repeated");
   sub->add_option("--shape", bench->shape, "D,H,W")->delimiter(',')->expected(3);
-  add_run_options(*sub, bench->options);
+  add_race_options(*sub, bench->options);
   sub->callback([bench] { bench->run(); });
 }
 

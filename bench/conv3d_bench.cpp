@@ -50,7 +50,6 @@ class Operands {
   ConvTask task_;
   std::vector<float> x_, y_, weight_;
 };
-};
 
 // Our own part in such a race. Operands are filled by copies from the host, so that a profile holds the
 // kernels of the layer alone.
@@ -181,7 +180,7 @@ struct ConvBench {
     race.contestants.push_back({ours.name(), [&](int set) { ours.run(set); },
                                 [&] { return conv_deviation(task, ours.result(), type); }});
     std::string why_not;
-    const auto opponents = options.once ? std::vector<std::unique_ptr<ConvOpponent>>()
+    const auto opponents = options.once ? std::vector<std::unique_ptr<Opponent>>()
                                         : make_conv_opponents(options.opponent, task, why_not);
     for (const auto& opponent : opponents)
       race.contestants.push_back({opponent->name(), [&](int set) { opponent->run(set); },

@@ -10,7 +10,7 @@
 
 namespace vg::bench {
 
-/// Element `index` of the result of the task's pass, in the order of ConvOpponent::result().
+/// Element `index` of the result of the task's pass, in the order of Opponent::result().
 double conv_element(const ConvTask& task, int64_t index);
 
 /// Of some elements, spread over the result and chosen by a fixed rule. The bound is that of sums in float

@@ -28,7 +28,7 @@ struct InferBench {
     if (threads > 0) omp_set_num_threads(threads);
     const Device where = device == "cuda" ? Device::cuda : Device::cpu;
     if (std::string reason; where == Device::cuda && !cuda_available(&reason)) {
-      throw std::runtime_error("--device cuda: no usable GPU (" + reason + ")");
+      throw std::runtime_error("--device cuda: no CUDA device: " + reason);
     }
     Architecture architecture;
     architecture.in_channels = shape[1];

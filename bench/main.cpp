@@ -5,6 +5,7 @@
 #include "bench/conv3d_bench.h"
 #include "bench/infer_bench.h"
 #include "bench/ladder_bench.h"
+#include "bench/op_benches.h"
 #include "bench/train_step_bench.h"
 
 int main(int argc, char** argv) {
@@ -14,8 +15,13 @@ int main(int argc, char** argv) {
   vg::bench::register_infer(app);
   vg::bench::register_conv3d(app);
   vg::bench::register_conv_transpose3d(app);
+  vg::bench::register_gate(app);
+  vg::bench::register_norm(app);
+  vg::bench::register_dice(app);
+  vg::bench::register_resample(app);
   vg::bench::register_augment(app);
   vg::bench::register_ladder(app);
+  vg::bench::register_adam(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

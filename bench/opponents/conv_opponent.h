@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/opponents/opponent.h"
 #include "engine/tensor.h"
 
 namespace vg::bench {
@@ -31,18 +32,8 @@ struct ConvTask {
   int64_t weight_count() const { return large.c * small.c * taps(); }
 };
 
-class ConvOpponent {
- public:
-  virtual ~ConvOpponent() = default;
-  /// Library and layout or algorithm, as "oneDNN ndhwc".
-  virtual std::string name() const = 0;
-  virtual void run(int set) = 0;
-  /// What run(0) gave: a dense channels-last volume, or weights in the task's order.
-  virtual std::vector<float> result() = 0;
-};
-
 /// Plans are made here, outside the timer. `why_not` names what a library cannot do or was not built for.
-std::vector<std::unique_ptr<ConvOpponent>> make_conv_opponents(const std::string& opponent,
-                                                               const ConvTask& task, std::string& why_not);
+std::vector<std::unique_ptr<Opponent>> make_conv_opponents(const std::string& opponent, const ConvTask& task,
+                                                           std::string& why_not);
 
 }  // namespace vg::bench

@@ -27,7 +27,7 @@ CublasLayout make_layout(DType type, int64_t rows, int64_t columns) {
   return layout;
 }
 
-class CublasConv : public ConvOpponent {
+class CublasConv : public Opponent {
  public:
   explicit CublasConv(const ConvTask& task) : task_(task), matmul_(cublas_matmul(task)) {
     VG_CHECK_CUBLAS(cublasLtCreate(library_.address()));
@@ -144,9 +144,9 @@ std::string cublas_version() {
          std::to_string(version % 100);
 }
 
-std::vector<std::unique_ptr<ConvOpponent>> make_conv_opponents_cublas(const ConvTask& task,
-                                                                      std::string& why_not) {
-  std::vector<std::unique_ptr<ConvOpponent>> opponents;
+std::vector<std::unique_ptr<Opponent>> make_conv_opponents_cublas(const ConvTask& task,
+                                                                  std::string& why_not) {
+  std::vector<std::unique_ptr<Opponent>> opponents;
   if (task.kernel_size != 1 || task.stride != 1) {
     why_not = "cuBLASLt: no matrix product (kernel 1 with stride 1 alone)";
     return opponents;

@@ -54,7 +54,7 @@ std::vector<float> taps_last(const ConvTask& t, const std::vector<float>& weight
   return result;
 }
 
-class CudnnConv : public ConvOpponent {
+class CudnnConv : public Opponent {
  public:
   explicit CudnnConv(const ConvTask& task) : task_(task), graph_(cudnn_conv_graph(task, handle_.get())) {
     const std::vector<float> weights = channels_last(task, task.weights);
@@ -133,9 +133,8 @@ std::string cudnn_version() {
          std::to_string(version % 100);
 }
 
-std::vector<std::unique_ptr<ConvOpponent>> make_conv_opponents_cudnn(const ConvTask& task,
-                                                                     std::string& why_not) {
-  std::vector<std::unique_ptr<ConvOpponent>> opponents;
+std::vector<std::unique_ptr<Opponent>> make_conv_opponents_cudnn(const ConvTask& task, std::string& why_not) {
+  std::vector<std::unique_ptr<Opponent>> opponents;
   try {
     opponents.push_back(std::make_unique<CudnnConv>(task));
   } catch (const std::exception& error) {

@@ -81,7 +81,7 @@ Plan make_plan(const ConvTask& t, const Layouts& l, dnnl::algorithm algorithm, c
 
 // Weights lie as the library likes them (it packs them outside the timer, ours within), activations either
 // so too or channels-last.
-class OnednnConv : public ConvOpponent {
+class OnednnConv : public Opponent {
  public:
   OnednnConv(const ConvTask& task, bool any)
       : task_(task), direction_(direction_of(task)), user_(user_layouts(task)), any_(any) {
@@ -184,8 +184,8 @@ std::string onednn_version() {
          std::to_string(version->patch);
 }
 
-std::vector<std::unique_ptr<ConvOpponent>> make_conv_opponents_onednn(const ConvTask& task, std::string&) {
-  std::vector<std::unique_ptr<ConvOpponent>> opponents;
+std::vector<std::unique_ptr<Opponent>> make_conv_opponents_onednn(const ConvTask& task, std::string&) {
+  std::vector<std::unique_ptr<Opponent>> opponents;
   opponents.push_back(std::make_unique<OnednnConv>(task, true));
   opponents.push_back(std::make_unique<OnednnConv>(task, false));
   return opponents;

@@ -2,7 +2,6 @@
 
 #include <stdexcept>
 
-#include "bench/opponents/conv_opponent.h"
 #include "bench/opponents/libraries.h"
 
 namespace vg::bench {
@@ -57,10 +56,34 @@ std::string opponent_version(const std::string& name) {
   return library(name).version();
 }
 
-std::vector<std::unique_ptr<ConvOpponent>> make_conv_opponents(const std::string& opponent,
-                                                               const ConvTask& task, std::string& why_not) {
+std::vector<std::unique_ptr<Opponent>> make_conv_opponents(const std::string& opponent, const ConvTask& task,
+                                                           std::string& why_not) {
   if (opponent == "none") return {};
   return library(opponent).convolutions(task, why_not);
+}
+
+std::vector<std::unique_ptr<Opponent>> make_norm_opponents(const std::string& opponent,
+                                                           [[maybe_unused]] const NormTask& task,
+                                                           std::string& why_not) {
+#ifdef VG_WITH_ONEDNN
+  if (opponent == "onednn") return make_norm_opponents_onednn(task);
+#endif
+  if (opponent != "none") why_not = no_race(opponent);
+  return {};
+}
+
+std::vector<std::unique_ptr<Opponent>> make_resample_opponents(const std::string& opponent,
+                                                               [[maybe_unused]] const ResampleTask& task,
+                                                               std::string& why_not) {
+#ifdef VG_WITH_ONEDNN
+  if (opponent == "onednn") return make_resample_opponents_onednn(task);
+#endif
+  if (opponent != "none") why_not = no_race(opponent);
+  return {};
+}
+
+std::string no_race(const std::string& opponent) {
+  return opponent + ": not raced at this operation";
 }
 
 }  // namespace vg::bench

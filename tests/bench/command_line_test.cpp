@@ -1,0 +1,127 @@
+// Every subcommand of voxgrad-bench as a user would run it: on a tiny shape, and for a GPU where there is
+// none.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <cstdio>
+#include <memory>
+#include <string>
+
+namespace {
+
+struct Result {
+  int exit_code;
+  std::string output;  ///< of both streams
+};
+
+// No GPU is visible, so that a machine with one gives the same message.
+Result bench(const std::string& arguments) {
+  const std::string command = "CUDA_VISIBLE_DEVICES= " VG_BENCH_BINARY " " + arguments + " 2>&1";
+  std::FILE* pipe = popen(command.c_str(), "r");
+  std::string output;
+  std::array<char, 4096> buffer{};
+  for (size_t read; (read = fread(buffer.data(), 1, buffer.size(), pipe)) > 0;)
+    output.append(buffer.data(), read);
+  const int status = pclose(pipe);
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, output};
+}
+
+struct Subcommand {
+  const char* name;
+  const char* tiny;  ///< arguments that make it small
+  const char* line;  ///< part of what it prints then
+  bool races_onednn = false;
+};
+
+const std::string shapes = " --shapes " VG_SOURCE_DIR "/tests/bench/tiny_shapes.txt";
+const std::string quick = " --runs 2 --warmup 1 --threads 1";
+
+class SubcommandTest : public ::testing::TestWithParam<Subcommand> {
+ protected:
+  static std::string tiny() {
+    const std::string name = GetParam().name;
+    const bool has_shapes = name != "train-step" && name != "infer";
+    return name + " " + GetParam().tiny + quick + (has_shapes ? shapes : "");
+  }
+};
+
+const Subcommand subcommands[] = {{"conv3d", "", "k3 s2 4->3 6x5x7", true},
+                                  {"conv_transpose3d", "", "transposed k3 s2 4->3 3x2x4", true},
+                                  {"gate", "", "g6 f3"},
+                                  {"norm", "", "1x4x5x6 c5", true},
+                                  {"dice", "", "1x6x4x8 c3"},
+                                  {"resample", "", "1x3x2x4 c4 x2", true},
+                                  {"augment", "--shape 8,9,10 --transform 'random_flip()'", "random_flip"},
+                                  {"adam", "", "tensors"},
+                                  {"train-step", "--shape 1,4,32,32,32", "train-step cpu: median"},
+                                  {"infer", "--shape 1,4,32,32,32", "infer cpu"}};
+
+INSTANTIATE_TEST_SUITE_P(All, SubcommandTest, ::testing::ValuesIn(subcommands), [](const auto& subcommand) {
+  std::string name = subcommand.param.name;
+  for (char& c : name) c = c == '-' ? '_' : c;
+  return name;
+});
+
+TEST_P(SubcommandTest, PrintsItsTableOnTheCpu) {
+  const Result result = bench(tiny());
+  EXPECT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_NE(result.output.find(GetParam().line), std::string::npos) << result.output;
+}
+
+TEST_P(SubcommandTest, EndsWithAClearMessageWithoutAGpu) {
+  for (const std::string type : {"float32", "bf16"}) {
+    const bool infer = std::string(GetParam().name) == "infer";  // which takes its type otherwise
+    const Result result = bench(tiny() + " --device cuda" + (infer ? "" : " --dtype " + type));
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_NE(result.output.find("voxgrad-bench: error: --device cuda: no CUDA device: "), std::string::npos)
+        << result.output;
+    EXPECT_EQ(result.output.find('\n'), result.output.size() - 1) << result.output;
+  }
+}
+
+#ifdef VG_WITH_ONEDNN
+TEST_P(SubcommandTest, RacesOnednn) {
+  if (!GetParam().races_onednn) return;
+  const Result result = bench(tiny() + " --opponent onednn");
+  EXPECT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_NE(result.output.find("oneDNN ndhwc"), std::string::npos) << result.output;
+}
+#endif
+
+TEST(BenchCommandLineTest, OpponentsThatAreNotThereOrDoNotFit) {
+  for (const std::string opponent : {"cudnn", "cublas", "onednn"}) {
+    const Result result = bench("conv3d" + quick + shapes + " --opponent " + opponent +
+                                (opponent == "onednn" ? " --device cuda" : ""));
+    EXPECT_EQ(result.exit_code, 1);
+    const bool missing = result.output.find("was built without it: install ") != std::string::npos,
+               unfit = result.output.find("not with --device ") != std::string::npos;
+    EXPECT_TRUE(missing || unfit) << result.output;
+  }
+}
+
+#if defined(VG_WITH_CUDNN) && defined(VG_WITH_CUBLAS)
+TEST(BenchCommandLineTest, CudnnAndCublasSayThatThereIsNoGpu) {
+  for (const std::string opponent : {"cudnn", "cublas"}) {
+    const Result result =
+        bench("conv3d" + quick + shapes + " --device cuda --dtype bf16 --opponent " + opponent);
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_NE(result.output.find("no CUDA device: "), std::string::npos) << result.output;
+  }
+}
+#endif
+
+TEST(BenchCommandLineTest, AFilterThatLeavesNothingIsAnError) {
+  const Result result = bench("norm" + quick + shapes + " --layer nothing");
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_NE(result.output.find("nothing to run"), std::string::npos) << result.output;
+}
+
+TEST(BenchCommandLineTest, OnceRunsWithoutATable) {
+  const Result result = bench("conv3d --layer up --direction dgrad --batch 0 --once" + shapes);
+  EXPECT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_NE(result.output.find("done"), std::string::npos);
+  EXPECT_EQ(result.output.find("peak"), std::string::npos);
+}
+
+}  // namespace
