@@ -100,8 +100,7 @@ class CudnnConv : public Opponent {
   }
   void use(CudnnDescriptor plan) {
     plan_ = std::move(plan);
-    workspace_ =
-        device_bytes(static_cast<size_t>(plan_.integers(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE).at(0)));
+    workspace_ = device_bytes(static_cast<size_t>(plan_.integer(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE)));
     packs_.clear();
     for (const DeviceOperands& set : sets_) packs_.push_back(make_pack(set));
   }

@@ -161,6 +161,12 @@ CudnnDescriptor& CudnnDescriptor::finalise() {
   return *this;
 }
 
+int64_t CudnnDescriptor::integer(cudnnBackendAttributeName_t name) const {
+  int64_t value = 0, count = 0;
+  VG_CHECK_CUDNN(cudnnBackendGetAttribute(handle_, name, CUDNN_TYPE_INT64, 1, &count, &value));
+  return value;
+}
+
 std::vector<int64_t> CudnnDescriptor::integers(cudnnBackendAttributeName_t name) const {
   std::vector<int64_t> values(8);
   int64_t count = 0;

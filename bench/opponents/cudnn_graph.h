@@ -37,7 +37,9 @@ class CudnnDescriptor {
   CudnnDescriptor& set(cudnnBackendAttributeName_t name, const std::vector<int64_t>& values);
   CudnnDescriptor& set(cudnnBackendAttributeName_t name, const CudnnDescriptor& descriptor);
   CudnnDescriptor& finalise();
-  /// Integers of a finalised descriptor, at most eight.
+  /// An integer of a finalised descriptor.
+  [[nodiscard]] int64_t integer(cudnnBackendAttributeName_t name) const;
+  /// Integers of a finalised descriptor, one for each dimension; at most eight.
   [[nodiscard]] std::vector<int64_t> integers(cudnnBackendAttributeName_t name) const;
 
  private:

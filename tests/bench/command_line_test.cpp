@@ -5,8 +5,12 @@
 
 #include <array>
 #include <cstdio>
-#include <memory>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <string>
+
+#include "support/temporary_folder.h"
 
 namespace {
 
@@ -15,16 +19,20 @@ struct Result {
   std::string output;  ///< of both streams
 };
 
-// No GPU is visible, so that a machine with one gives the same message.
-Result bench(const std::string& arguments) {
-  const std::string command = "CUDA_VISIBLE_DEVICES= " VG_BENCH_BINARY " " + arguments + " 2>&1";
-  std::FILE* pipe = popen(command.c_str(), "r");
+// Both streams and the status of a command line.
+Result shell(const std::string& command) {
+  std::FILE* pipe = popen((command + " 2>&1").c_str(), "r");
   std::string output;
   std::array<char, 4096> buffer{};
   for (size_t read; (read = fread(buffer.data(), 1, buffer.size(), pipe)) > 0;)
     output.append(buffer.data(), read);
   const int status = pclose(pipe);
   return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, output};
+}
+
+// No GPU is visible, so that a machine with one gives the same message.
+Result bench(const std::string& arguments) {
+  return shell("CUDA_VISIBLE_DEVICES= " VG_BENCH_BINARY " " + arguments);
 }
 
 struct Subcommand {
@@ -122,6 +130,50 @@ TEST(BenchCommandLineTest, OnceRunsWithoutATable) {
   EXPECT_EQ(result.exit_code, 0) << result.output;
   EXPECT_NE(result.output.find("done"), std::string::npos);
   EXPECT_EQ(result.output.find("peak"), std::string::npos);
+}
+
+const std::string gpu_report = VG_SOURCE_DIR "/bench/gpu-report";
+
+TEST(GpuReportTest, ListsWhatItWouldRun) {
+  const Result result = shell(gpu_report + " --dry-run --build somewhere --runs 7");
+  EXPECT_EQ(result.exit_code, 0) << result.output;
+  for (const std::string part :
+       {"cmake --build --preset cuda\n", "ctest --test-dir somewhere -L cuda",
+        "compute-sanitizer --tool racecheck",
+        "somewhere/bench/voxgrad-bench conv3d --device cuda --batch 0 --runs 7 --dtype bf16 --opponent "
+        "cudnn\n",
+        "--opponent cublas --filter 'k1 '", "voxgrad-bench train-step --device cuda"})
+    EXPECT_NE(result.output.find(part), std::string::npos) << part << " in: " << result.output;
+  for (const Subcommand& subcommand : subcommands)
+    EXPECT_NE(result.output.find(std::string("voxgrad-bench ") + subcommand.name + ' '), std::string::npos)
+        << subcommand.name;
+}
+
+// A folder of its own in front of PATH stands for a machine with or without a GPU.
+TEST(GpuReportTest, SaysThatNoGpuAnswers) {
+  const vg::test::TemporaryFolder folder;
+  std::ofstream(folder / "nvidia-smi") << "#!/bin/sh\nexit 9\n";
+  const std::string path = folder.path().string();
+  const Result result = shell("chmod +x " + path + "/nvidia-smi && PATH=" + path + ":$PATH " + gpu_report);
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_EQ(result.output.rfind("bench/gpu-report: no GPU answers", 0), 0u) << result.output;
+}
+
+TEST(GpuReportTest, WritesEachCommandWithItsStatus) {
+  const vg::test::TemporaryFolder folder;
+  const std::string path = folder.path().string();
+  std::filesystem::create_directories(folder / "build/bench");
+  std::ofstream(folder / "nvidia-smi") << "#!/bin/sh\necho Some GPU, 1.2\n";
+  std::ofstream(folder / "build/bench/voxgrad-bench") << "#!/bin/sh\necho \"row of $1\"; [ $1 != dice ]\n";
+  const Result result =
+      shell("cd " + path + " && chmod +x nvidia-smi build/bench/voxgrad-bench && PATH=" + path + ":$PATH " +
+            gpu_report + " --benches-only --build " + path + "/build --output " + path + "/report.md");
+  EXPECT_EQ(result.exit_code, 1) << result.output;  // dice fails, the others follow
+  std::ifstream file(folder / "report.md");
+  const std::string report((std::istreambuf_iterator<char>(file)), {});
+  for (const std::string part : {"# GPU report", "Some GPU, 1.2", "- commit: ", "row of conv3d",
+                                 "row of infer", "Exit status 1 after", "2 of "})
+    EXPECT_NE(report.find(part), std::string::npos) << part << " in: " << report;
 }
 
 }  // namespace
