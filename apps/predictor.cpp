@@ -56,6 +56,7 @@ Predictor::Predictor(const ModelFile& model, Device device, DType precision)
       precision_(precision),
       uploader_(device),
       network_(load_network(model, device, rng_)) {
+  preprocessing_ = preprocessing_.padded_to_multiple(network_->extent_multiple());
   if (static_cast<int64_t>(description_.channels.size()) != description_.architecture.in_channels) {
     throw std::runtime_error("the network takes " + std::to_string(description_.architecture.in_channels) +
                              " channels, but " + std::to_string(description_.channels.size()) +

@@ -7,6 +7,7 @@
 #include "apps/signals.h"
 #include "apps/training_curves.h"
 #include "engine/memory_plan.h"
+#include "kernels/common/check.h"
 #include "layers/dice.h"
 #include "layers/dice_cross_entropy.h"
 #include "layers/softmax.h"
@@ -72,14 +73,21 @@ Trainer::Trainer(TrainOptions options, Terminal& terminal)
       preprocessing_(data::Preprocessing::parse(options_.preprocessing)),
       augmentation_(data::Augmentation::parse(options_.augmentation)),
       rng_(options_.seed) {
+  make_model();  // first: what the network needs of its input's size is part of the preprocessing
   open_data();
-  make_model();
   if (options_.resume) resume();
   log_ = std::make_unique<RunLog>(options_.output, state_.step, state_.epoch);
   if (!options_.resume) save_checkpoint();  // a run killed before its first checkpoint resumes from here
 }
 
 Trainer::~Trainer() = default;
+
+std::string lost_gpu_message(const std::string& error, const std::filesystem::path& output, int64_t step) {
+  return error + "; the GPU gave up after step " + std::to_string(step) +
+         ", but the last checkpoint is kept: check the GPU (nvidia-smi, dmesg), then go on with train "
+         "--resume --output " +
+         output.string();
+}
 
 std::vector<data::SubjectFiles> Trainer::validation_subjects() const {
   std::vector<data::SubjectFiles> subjects;
@@ -150,6 +158,8 @@ void Trainer::make_model() {
   architecture.in_channels = channels;
   architecture.out_channels = edition_.schema.classes();
   network_ = make_network(architecture, options_.device, rng_);
+  network_->set_recompute(options_.recompute);
+  preprocessing_ = preprocessing_.padded_to_multiple(network_->extent_multiple());
   if (init) {
     try {
       network_->load_state(init->weights);
@@ -222,7 +232,7 @@ bool Trainer::finished() const {
   return state_.epoch >= options_.epochs || (options_.max_steps > 0 && state_.step >= options_.max_steps);
 }
 
-int Trainer::run() {
+int Trainer::train() {
   const StopSignals signals;
   const int64_t steps_per_epoch = (batches_per_epoch() + options_.accumulate - 1) / options_.accumulate;
   int64_t total = steps_per_epoch * options_.epochs;
@@ -240,6 +250,14 @@ int Trainer::run() {
   save_checkpoint();
   terminal_.end_status();
   return 0;
+}
+
+int Trainer::run() {
+  try {
+    return train();
+  } catch (const kernels::CudaError& error) {
+    throw std::runtime_error(lost_gpu_message(error.what(), options_.output, state_.step));
+  }
 }
 
 int Trainer::train_epoch() {
@@ -307,12 +325,13 @@ void Trainer::report_memory(const Samples& samples) {
   const size_t available = available_memory(options_.device);
   const auto largest =
       available < of_one ? int64_t{0} : static_cast<int64_t>((available - of_one) / of_another) + 1;
-  char text[200];
+  char text[240];
   std::snprintf(text, sizeof text,
-                "batches of %lld take %.2f GB%s; %.1f GB are available: up to --batch-size %lld fits",
+                "batches of %lld take %.2f GB%s; %.1f GB are available: up to --batch-size %lld fits%s",
                 static_cast<long long>(size), static_cast<double>(in_all > 0 ? in_all : planned) / 1e9,
                 in_all > 0 ? " in all" : " beside weights and scratch", static_cast<double>(available) / 1e9,
-                static_cast<long long>(largest));
+                static_cast<long long>(largest),
+                planned > available && !options_.recompute ? "; --recompute makes batches take less" : "");
   if (available == 0 || planned <= available) return terminal_.say(text);
   if (options_.device == Device::cuda) throw std::runtime_error(text);
   terminal_.warn(text);

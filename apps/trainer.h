@@ -63,8 +63,12 @@ struct TrainOptions {
   Device device = Device::cpu;
   DType precision = DType::float32;  ///< of activations
   bool cuda_graph = true;            ///< see TrainingStep
+  bool recompute = false;            ///< see Network::set_recompute
   bool resume = false;
 };
+
+/// One line for a GPU that fails while a run of this folder is under way: the error, and how to go on.
+std::string lost_gpu_message(const std::string& error, const std::filesystem::path& output, int64_t step);
 
 class Trainer {
  public:
@@ -74,7 +78,7 @@ class Trainer {
   ~Trainer();
 
   /// Trains to the end, or until a signal. Returns the signal, or 0. Throws std::runtime_error if the loss is
-  /// no longer finite (the last checkpoint is kept).
+  /// no longer finite or the GPU fails (the last checkpoint is kept).
   int run();
 
   /// The subjects that validate, for a report of the run.
@@ -88,6 +92,7 @@ class Trainer {
   };
   enum class Part : uint8_t { train, validation };
 
+  int train();
   /// The next batch of a loader. Says what its samples' cache complains of.
   [[nodiscard]] std::optional<data::Batch> next_batch(data::Loader& loader);
 

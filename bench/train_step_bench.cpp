@@ -2,6 +2,7 @@
 
 #include <omp.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <functional>
 #include <memory>
@@ -15,6 +16,7 @@
 #include "engine/atomic_file.h"
 #include "engine/memory_plan.h"
 #include "engine/optimizer.h"
+#include "engine/safetensors.h"
 #include "kernels/common/simd.h"
 #include "layers/dice.h"
 #include "nets/network.h"
@@ -33,7 +35,38 @@ Options step_options() {
 struct TrainStepBench {
   Options options = step_options();
   std::vector<int64_t> shape = {1, 4, 112, 128, 80};
-  bool plan_only = false, check = false;
+  std::string weights, data_file;
+  bool plan_only = false, check = false, recompute = false;
+
+  struct Batch {
+    Tensor images, labels;
+  };
+  /// Noise and stripes of all classes.
+  Batch made_up(Rng& rng) const {
+    const Tensor noise =
+        Tensor::activation(shape[0], shape[2], shape[3], shape[4], shape[1], options.where());
+    rng.normal(noise, 0, 1);
+    const Tensor labels =
+        Tensor::activation(shape[0], shape[2], shape[3], shape[4], 1, Device::cpu, DType::uint8);
+    const View<uint8_t> view = labels.view<uint8_t>();
+    for (int64_t i = 0; i < view.voxels(); ++i) view.data[i] = static_cast<uint8_t>(i / 97 % 4);
+    return {noise.to(options.type()), labels.to(options.where())};
+  }
+  /// Tensors "input" [N, C, D, H, W] and "labels" [N, D, H, W] of a file.
+  Batch loaded() const {
+    const Safetensors file = load_safetensors(data_file);
+    const Tensor &input = file.at("input"), &classes = file.at("labels");
+    if (input.shape() != shape || classes.shape() != Shape{shape[0], shape[2], shape[3], shape[4]})
+      throw std::runtime_error(data_file + ": input " + to_string(input.shape()) + " and labels " +
+                               to_string(classes.shape()) + " do not fit --shape " + to_string(shape));
+    const Tensor images = Tensor::activation_from_ncdhw(input.values(), shape[0], shape[1], shape[2],
+                                                        shape[3], shape[4], options.where());
+    const Tensor labels =
+        Tensor::activation(shape[0], shape[2], shape[3], shape[4], 1, Device::cpu, DType::uint8);
+    const std::vector<uint8_t> values = classes.values<uint8_t>();
+    std::copy(values.begin(), values.end(), labels.data<uint8_t>());
+    return {images.to(options.type()), labels.to(options.where())};
+  }
 
   void run() const {
     if (shape.size() != 5) throw std::runtime_error("--shape: expected N,C,D,H,W");
@@ -43,10 +76,15 @@ struct TrainStepBench {
     architecture.in_channels = shape[1];
     Rng rng(1);
     const auto network = make_network(architecture, where, rng);
+    if (!weights.empty()) network->load_state(load_safetensors(weights).tensors);
+    network->set_recompute(recompute);
     const auto optimizer = make_adam({{network->named_parameters(), 2e-2, 0}});
     const DType type = options.type();
     const auto step = [&](const Tensor& images, const Tensor& classes) {
-      dice_loss((*network)(images), classes, {.smooth_numerator = 1, .smooth_denominator = 1}).backward();
+      const Tensor loss =
+          dice_loss((*network)(images), classes, {.smooth_numerator = 1, .smooth_denominator = 1});
+      loss.backward();
+      return loss.detach();
     };
     const auto plan_of = [&](int64_t batch) {
       return MemoryPlan(where, [&] {
@@ -57,17 +95,12 @@ struct TrainStepBench {
     };
     const size_t planned_peak = print_plan(plan_of);
     if (plan_only) return;
-    const Tensor noise = Tensor::activation(shape[0], shape[2], shape[3], shape[4], shape[1], where);
-    rng.normal(noise, 0, 1);
-    const Tensor input = noise.to(type);
-    const Tensor labels =
-        Tensor::activation(shape[0], shape[2], shape[3], shape[4], 1, Device::cpu, DType::uint8);
-    const View<uint8_t> view = labels.view<uint8_t>();
-    for (int64_t i = 0; i < view.voxels(); ++i) view.data[i] = static_cast<uint8_t>(i / 97 % 4);
-    const Tensor targets = labels.to(where);
+    const Batch data = data_file.empty() ? made_up(rng) : loaded();
+    std::vector<double> losses;
+    losses.reserve(1000);  // --check counts what the heap grows
 
     const auto whole_step = [&] {
-      step(input, targets);
+      losses.push_back(step(data.images, data.labels).item());
       optimizer->step();
       optimizer->zero_grad();
       Context::get().synchronize(where);
@@ -76,7 +109,7 @@ struct TrainStepBench {
     const Timing timing = measure(whole_step, options.warmup, options.runs);
     const double voxels = static_cast<double>(shape[0] * shape[2] * shape[3] * shape[4]);
     report(timing, attention_unet_flops(architecture, voxels).training / 1e9, where == Device::cpu ? peak : 0,
-           planned_peak);
+           planned_peak, losses);
     if (check) check_steady_state(measure_system_use(where, whole_step, 3, 5));
   }
 
@@ -112,7 +145,8 @@ struct TrainStepBench {
           "growth and fewer than 100 page faults");
   }
 
-  void report(const Timing& timing, double gflop, double peak, size_t planned_peak) const {
+  void report(const Timing& timing, double gflop, double peak, size_t planned_peak,
+              const std::vector<double>& losses) const {
     const double rate = gflop / timing.median;
     nlohmann::ordered_json result = {{"benchmark", "train-step"},
                                      {"device", options.device},
@@ -120,6 +154,7 @@ struct TrainStepBench {
                                      {"shape", shape},
                                      {"threads", omp_get_max_threads()},
                                      {"instruction_set", kernels::cpu::isa_name(kernels::cpu::active_isa())},
+                                     {"recompute", recompute},
                                      {"runs", options.runs},
                                      {"seconds_median", timing.median},
                                      {"seconds_min", timing.fastest},
@@ -128,7 +163,8 @@ struct TrainStepBench {
                                      {"gflops", rate},
                                      {"peak_gflops", peak},
                                      {"peak_memory_bytes", peak_resident_bytes()},
-                                     {"planned_memory_bytes", planned_peak}};
+                                     {"planned_memory_bytes", planned_peak},
+                                     {"losses", losses}};
     std::printf(
         "train-step %s: median %.3f s (%.3f to %.3f, %d runs), %.0f GFLOP/s of %.0f measured peak (%.0f%%), "
         "%.2f GB peak memory\n",
@@ -148,6 +184,10 @@ void register_train_step(CLI::App& app) {
   sub->add_flag("--check", bench->check,
                 "afterwards count what a step takes from the system, and fail if it is not nothing");
   sub->add_flag("--plan", bench->plan_only, "print the memory that a step takes, and do none");
+  sub->add_flag("--recompute", bench->recompute,
+                "compute activations again in backward instead of keeping them");
+  sub->add_option("--weights", bench->weights, "safetensors of the network, by MONAI's names; else random");
+  sub->add_option("--data", bench->data_file, "safetensors with \"input\" and \"labels\"; else noise");
   sub->add_option("--shape", bench->shape, "N,C,D,H,W")->delimiter(',');
   sub->callback([bench] { bench->run(); });
 }

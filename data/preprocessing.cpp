@@ -1,5 +1,6 @@
 #include "data/preprocessing.h"
 
+#include <algorithm>
 #include <charconv>
 #include <limits>
 #include <stdexcept>
@@ -240,6 +241,16 @@ std::string Preprocessing::text() const {
   std::string text;
   for (const Step& step : steps_) text += (text.empty() ? "" : " ") + text_of(step);
   return text.empty() ? "none" : text;
+}
+
+Preprocessing Preprocessing::padded_to_multiple(int64_t multiple) const {
+  const auto* const last = steps_.empty() ? nullptr : std::get_if<ShapeMultipleStep>(&steps_.back());
+  const auto fits = [multiple](int64_t n) { return n % multiple == 0; };
+  if (multiple == 1 || (last != nullptr && std::all_of(last->multiple.begin(), last->multiple.end(), fits)))
+    return *this;
+  std::vector<Step> steps = steps_;
+  steps.emplace_back(ShapeMultipleStep{{multiple, multiple, multiple}});
+  return Preprocessing(std::move(steps));
 }
 
 Image Preprocessing::apply(const Image& image, const Warn& warn) const {

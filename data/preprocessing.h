@@ -46,6 +46,9 @@ class Preprocessing {
   /// The steps as text; parse(text()) gives the same steps. "none" for an empty list.
   std::string text() const;
   const std::vector<Step>& steps() const { return steps_; }
+  /// These steps, and shape_multiple(multiple) behind them unless they end with it or a multiple of it: the
+  /// result fits a network that halves its extents, whatever the size of the image.
+  [[nodiscard]] Preprocessing padded_to_multiple(int64_t multiple) const;
 
   /// All steps in order; intensity steps leave label maps alone. Throws DataError as the steps do.
   Image apply(const Image& image, const Warn& warn = {}) const;

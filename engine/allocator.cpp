@@ -1,6 +1,7 @@
 #include "engine/allocator.h"
 
 #include <algorithm>
+#include <iterator>
 #include <new>
 #include <string>
 #include <utility>
@@ -11,14 +12,16 @@ namespace vg {
 
 namespace {
 
-// Sizes are rounded so that nearly equal requests share blocks: to a huge page from 1 MiB on, below to 512
-// bytes.
+// From 1 MiB on, sizes are whole huge pages, and blocks are cut in whole ones.
+constexpr size_t large = size_t{1} << 20, huge_page = size_t{2} << 20;
+
+// Sizes are rounded so that nearly equal requests share blocks: below to 512 bytes.
 size_t rounded(size_t bytes) {
-  const size_t unit = bytes >= (size_t{1} << 20) ? size_t{2} << 20 : size_t{512};
+  const size_t unit = bytes >= large ? huge_page : size_t{512};
   return (std::max<size_t>(bytes, 1) + unit - 1) / unit * unit;
 }
 
-// A cached block serves a request if at most a quarter of it is wasted.
+// A small request takes a block whole, if at most a quarter of it is wasted.
 bool fits(size_t block, size_t bytes) {
   return block - block / 4 <= bytes;
 }
@@ -32,13 +35,9 @@ Allocator::~Allocator() {
 void* Allocator::allocate(size_t bytes) {
   const size_t size = rounded(bytes);
   const std::lock_guard lock(mutex_);
-  void* pointer = nullptr;
-  size_t block = size;
-  if (auto it = cached_.lower_bound(size); it != cached_.end() && fits(it->first, size)) {
-    block = it->first;
-    pointer = it->second;
-    cached_.erase(it);
-  } else {
+  auto block = take_free(size);
+  if (block == blocks_.end()) {
+    void* pointer = nullptr;
     try {
       pointer = system_allocate(size);
     } catch (const std::exception&) {
@@ -54,20 +53,47 @@ void* Allocator::allocate(size_t bytes) {
     statistics_.bytes_reserved += size;
     statistics_.peak_bytes_reserved = std::max(statistics_.peak_bytes_reserved, statistics_.bytes_reserved);
     ++statistics_.system_allocations;
+    block = blocks_.emplace(static_cast<char*>(pointer), Block{.size = size}).first;
   }
-  in_use_.emplace(pointer, block);
-  statistics_.bytes_in_use += block;
+  statistics_.bytes_in_use += block->second.size;
   statistics_.peak_bytes_in_use = std::max(statistics_.peak_bytes_in_use, statistics_.bytes_in_use);
-  return pointer;
+  return block->first;
+}
+
+Allocator::Blocks::iterator Allocator::take_free(size_t size) {
+  // The smallest that is large enough; of equals the first in memory.
+  const auto found = free_.lower_bound({size, nullptr});
+  if (found == free_.end() || (size < large && !fits(found->first, size))) return blocks_.end();
+  const auto block = blocks_.find(found->second);
+  free_.erase(found);
+  block->second.free = false;
+  if (size >= large && block->second.size > size) {
+    const Block rest{.size = block->second.size - size, .free = true, .first = false};
+    block->second.size = size;
+    blocks_.emplace_hint(std::next(block), block->first + size, rest);
+    free_.emplace(rest.size, block->first + size);
+  }
+  return block;
+}
+
+void Allocator::join(Blocks::iterator block, Blocks::iterator next) {
+  if (!block->second.free || !next->second.free || next->second.first) return;
+  free_.erase({block->second.size, block->first});
+  free_.erase({next->second.size, next->first});
+  block->second.size += next->second.size;
+  free_.emplace(block->second.size, block->first);
+  blocks_.erase(next);
 }
 
 void Allocator::release(void* pointer) noexcept {
   const std::lock_guard lock(mutex_);
-  const auto it = in_use_.find(pointer);
-  if (it == in_use_.end()) return;
-  statistics_.bytes_in_use -= it->second;
-  cached_.emplace(it->second, pointer);
-  in_use_.erase(it);
+  const auto block = blocks_.find(static_cast<char*>(pointer));
+  if (block == blocks_.end() || block->second.free) return;
+  statistics_.bytes_in_use -= block->second.size;
+  block->second.free = true;
+  free_.emplace(block->second.size, block->first);
+  if (const auto next = std::next(block); next != blocks_.end()) join(block, next);
+  if (block != blocks_.begin()) join(std::prev(block), block);
 }
 
 void Allocator::trim() {
@@ -82,11 +108,17 @@ void* Allocator::system_allocate(size_t size) {
 }
 
 void Allocator::trim_locked() {
-  for (const auto& [size, pointer] : cached_) {
-    if (!planned_) kernels::free_device_memory(device_, pointer, size);
-    statistics_.bytes_reserved -= size;
+  for (auto block = blocks_.begin(); block != blocks_.end();) {
+    const auto next = std::next(block);
+    // Whole again: all that the system gave at once.
+    if (block->second.free && block->second.first && (next == blocks_.end() || next->second.first)) {
+      if (!planned_) kernels::free_device_memory(device_, block->first, block->second.size);
+      statistics_.bytes_reserved -= block->second.size;
+      free_.erase({block->second.size, block->first});
+      blocks_.erase(block);
+    }
+    block = next;
   }
-  cached_.clear();
 }
 
 Allocator::Statistics Allocator::statistics() const {

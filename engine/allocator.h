@@ -1,12 +1,14 @@
-// A caching allocator: memory given back is kept and handed out again, so that a steady-state training step
-// asks the system for nothing.
+// A caching allocator: memory given back is kept and handed out again, whole or in parts, so that a
+// steady-state training step asks the system for nothing.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <map>
 #include <mutex>
+#include <set>
 #include <stdexcept>
+#include <utility>
 
 #include "kernels/common/memory.h"
 
@@ -45,15 +47,28 @@ class Allocator {
   void reset_peak();
 
  private:
+  /// Memory between two addresses: handed out, or kept. Large ones are cut where a part is enough, and grow
+  /// together again with the free neighbours that came from the system with them.
+  struct Block {
+    size_t size = 0;
+    bool free = false;
+    bool first = true;  ///< begins what the system gave
+  };
+  using Blocks = std::map<char*, Block>;
+
   void trim_locked();
   void* system_allocate(size_t size);
+  /// A free block of at least `size`, marked as handed out and cut down; blocks_.end() if there is none.
+  Blocks::iterator take_free(size_t size);
+  /// Adds `next` to `block` if both are free and from one allocation of the system.
+  void join(Blocks::iterator block, Blocks::iterator next);
 
   kernels::DeviceKind device_;
   bool planned_;
   uintptr_t next_address_ = kernels::allocation_alignment;  ///< if planned
   mutable std::mutex mutex_;
-  std::multimap<size_t, void*> cached_;  ///< by size
-  std::map<void*, size_t> in_use_;
+  Blocks blocks_;                            ///< all, by address
+  std::set<std::pair<size_t, char*>> free_;  ///< the free ones, by size
   Statistics statistics_;
 };
 

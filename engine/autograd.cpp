@@ -99,9 +99,9 @@ void run_backward(const std::shared_ptr<AutogradMeta>& root, Tensor seed) {
     root->grad = std::move(seed);
   }
   for (auto& meta : tape) {
-    const Tensor gradient = std::exchange(meta->grad, Tensor());
+    Tensor gradient = std::exchange(meta->grad, Tensor());
     const std::shared_ptr<Node> node = std::move(meta->node);
-    if (gradient.defined()) node->backward(gradient);
+    if (gradient.defined()) node->backward_with(std::move(gradient));
     meta.reset();  // the tape lets go of what it has passed: saved tensors are freed while backward goes on
   }
 }

@@ -29,6 +29,9 @@ class Node {
   /// Given the gradient of the output, calls pass() or fills accumulation_buffer() for each input that needs
   /// a gradient. Called once; the node is destroyed afterwards, and with it what it saved.
   virtual void backward(const Tensor& grad_output) = 0;
+  /// What the tape calls: backward() with a gradient that the tape has let go of. For a node that hands it
+  /// on.
+  virtual void backward_with(Tensor grad_output) { backward(grad_output); }
 
  protected:
   /// True if the gradient of input `index` is wanted.

@@ -30,6 +30,8 @@ struct MemoryPool {
 /// True if the GPU's tensor cores multiply bfloat16: compute capability 8.0 and later.
 bool cuda_has_bfloat16();
 
+class Recomputation;  // see recompute.h
+
 /// Tensor operations run in one thread; the context belongs to it. The allocators may be used from any
 /// thread.
 class Context {
@@ -46,6 +48,11 @@ class Context {
   void synchronize(Device device);
 
   [[nodiscard]] bool recording() const { return recording_; }
+  /// The function that is computed now by recompute(), for the first time or again; null outside of one.
+  [[nodiscard]] Recomputation* recomputation() const { return recomputation_; }
+  /// True while a function is computed again: what it leaves behind beside its result (running statistics,
+  /// counters) it has left already.
+  [[nodiscard]] bool computing_again() const;
 
   /// Whether convolutions of float32 activations on CUDA may use TF32 (kernels/common/exec.h); not at first.
   void set_allow_tf32(bool allow) { allow_tf32_ = allow; }
@@ -58,6 +65,7 @@ class Context {
   friend class CapturedGraph;
   friend class MemoryPlan;
   friend class NoGradGuard;
+  friend class RecomputationGuard;
   Context() = default;
   void start_cuda();
 
@@ -71,6 +79,7 @@ class Context {
   CudaStream stream_;
   bool cuda_started_ = false;
   bool recording_ = true;
+  Recomputation* recomputation_ = nullptr;
 };
 
 /// Within its life no operation is recorded for backward (PyTorch's no_grad).

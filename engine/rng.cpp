@@ -1,8 +1,14 @@
 #include "engine/rng.h"
 
+#include "engine/recompute.h"
 #include "kernels/random/random.h"
 
 namespace vg {
+
+uint64_t Rng::next_offset() {
+  Recomputation* const function = Context::get().recomputation();
+  return function == nullptr ? draws_++ : function->draw(draws_);
+}
 
 void Rng::uniform(const Tensor& tensor, float low, float high) {
   kernels::random_uniform(tensor.view(), low, high, seed_, next_offset(),

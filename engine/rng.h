@@ -14,8 +14,9 @@ class Rng {
 
   [[nodiscard]] uint64_t seed() const { return seed_; }
   [[nodiscard]] uint64_t draws() const { return draws_; }
-  /// The offset of the next draw; each call gives a new one.
-  uint64_t next_offset() { return draws_++; }
+  /// The offset of the next draw; each call gives a new one. A function that recompute() computes again is
+  /// given those of the first time.
+  uint64_t next_offset();
 
   /// Fills a tensor with uniform values in [low, high).
   void uniform(const Tensor& tensor, float low, float high);

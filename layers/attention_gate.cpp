@@ -133,7 +133,7 @@ Tensor attention_gate(const Tensor& g, const Tensor& x, const AttentionGateBranc
                                     g.view<const T>(), x.view<const T>(), weight_pointers(branches),
                                     kernel_params, exec_of(x));
   });
-  if (params.training) {
+  if (params.training && !Context::get().computing_again()) {
     for (size_t i = 0; i < branches.size(); ++i) {
       const AttentionGateBranch& b = branches[i];
       kernels::norm3d_update_running(

@@ -87,6 +87,7 @@ ChannelStatistics statistics(const char* function, const Tensor& x, const Norm3d
 
 void update_running(const Tensor& running_mean, const Tensor& running_var, const ChannelStatistics& of_batch,
                     const Tensor& x, float momentum) {
+  if (Context::get().computing_again()) return;
   const int64_t channels = x.size(4);
   kernels::norm3d_update_running(running_mean.data<float>(), running_var.data<float>(),
                                  of_batch.mean.data<const float>(), of_batch.variance.data<const float>(),
@@ -169,6 +170,7 @@ NormOperands BatchNorm3d::operands(const Tensor& x, const ChannelStatistics& sta
 }
 
 void BatchNorm3d::count_batch() const {
+  if (Context::get().computing_again()) return;
   Context::get().host_work([count = num_batches_tracked_] { ++*count.data<int64_t>(); });
 }
 

@@ -36,11 +36,25 @@ AttentionLayer::AttentionLayer(const Architecture& a, size_t level, Device devic
 Tensor AttentionLayer::operator()(const Tensor& x) const {
   Tensor lower = down_->operator()(x);
   if (below_ != nullptr) lower = (*below_)(lower);
-  // The halves of the merge's input are computed where concat() would copy them to.
+  return block_of(recompute_, [this](const std::vector<Tensor>& in) { return decode(in[0], in[1]); },
+                  {x, lower}, {&upconv_, &attention_, &merge_});
+}
+
+Tensor AttentionLayer::decode(const Tensor& x, const Tensor& lower) const {
+  // The halves of the merge's input are computed where concat() would copy them to. The upsampling by itself
+  // is computed a third time, so that what it needs is not there while the gate's gradients are.
   const int64_t channels = x.size(4);
-  const Tensor both = Tensor::activation_like(x, 2 * channels);
-  lower = upconv_(lower, both.channels(channels, 2 * channels));
-  return merge_(concat({attention_(lower, x, both.channels(0, channels)), lower}));
+  const Tensor both = Tensor::activation_like(x, 2 * channels), half = both.channels(channels, 2 * channels);
+  const Tensor upsampled =
+      block_of(recompute_, [this, half](const std::vector<Tensor>& in) { return upconv_(in[0], half); },
+               {lower}, {&upconv_});
+  return merge_(concat({attention_(upsampled, x, both.channels(0, channels)), upsampled}));
+}
+
+void AttentionLayer::set_recompute(bool recompute) {
+  recompute_ = recompute;
+  down_->set_recompute(recompute);
+  if (below_ != nullptr) below_->set_recompute(recompute);
 }
 
 void AttentionLayer::set_fused_gate(bool fused) {
@@ -58,6 +72,11 @@ AttentionUnet::AttentionUnet(const Architecture& a, Device device, Rng& rng)
                                                                       .out_channels = a.out_channels,
                                                                       .kernel_size = 1},
                                                    device, rng))) {}
+
+void AttentionUnet::set_recompute(bool recompute) {
+  head_.set_recompute(recompute);
+  levels_.set_recompute(recompute);
+}
 
 Tensor AttentionUnet::forward(const Tensor& x) const {
   return classes_(levels_(head_(x)));

@@ -19,13 +19,18 @@ class AttentionLayer : public Module {
   /// x: [N, D, H, W, channels[level]]; returns the same shape.
   Tensor operator()(const Tensor& x) const;
   void set_fused_gate(bool fused);
+  void set_recompute(bool recompute);
 
  private:
+  /// What follows the levels below: upsampling, gate and merge.
+  [[nodiscard]] Tensor decode(const Tensor& x, const Tensor& lower) const;
+
   AttentionGate& attention_;
   Convolution& upconv_;
   Convolution& merge_;
   ConvBlock* down_ = nullptr;
   AttentionLayer* below_ = nullptr;  ///< null at the lowest level
+  bool recompute_ = false;
 };
 
 /// Names as in MONAI: "model.0" the first block, "model.1" the levels, "model.2" the 1x1x1 convolution to the
@@ -36,6 +41,7 @@ class AttentionUnet : public Network {
   AttentionUnet(const Architecture& architecture, Device device, Rng& rng);
   /// False computes the attention gates op by op, storing every intermediate result: for comparison.
   void set_fused_gates(bool fused) { levels_.set_fused_gate(fused); }
+  void set_recompute(bool recompute) override;
 
  private:
   [[nodiscard]] Tensor forward(const Tensor& x) const override;

@@ -7,6 +7,16 @@ namespace vg {
 
 using kernels::require;
 
+Tensor block_of(bool again, const TensorFunction& function, const std::vector<Tensor>& inputs,
+                std::initializer_list<const Module*> modules) {
+  if (!again) return function(inputs);
+  std::vector<Tensor> parameters;
+  for (const Module* module : modules) {
+    for (const auto& [name, parameter] : module->named_parameters()) parameters.push_back(parameter);
+  }
+  return recompute(function, inputs, parameters);
+}
+
 Convolution::Convolution(const ConvolutionOptions& o, Device device, Rng& rng) {
   require(o.norm != NormKind::none || (o.activation == ActivationKind::identity && o.dropout == 0),
           "Convolution: activation and dropout need a norm before them");
@@ -99,5 +109,14 @@ ConvBlock::ConvBlock(int64_t in_channels, int64_t out_channels, int stride, doub
                                                                      .activation = ActivationKind::relu,
                                                                      .dropout = dropout},
                                                   device, rng))) {}
+
+Tensor ConvBlock::operator()(const Tensor& x) const {
+  return block_of(recompute_,
+                  [this](const std::vector<Tensor>& in) {
+                    if (first_.takes_folded(in[0])) return second_(first_(in[0]));
+                    return second_.finish(second_.convolve_after(first_, first_.convolve(in[0])));
+                  },
+                  {x}, {this});
+}
 
 }  // namespace vg

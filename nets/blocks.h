@@ -2,8 +2,10 @@
 // unchanged.
 #pragma once
 
+#include <initializer_list>
 #include <memory>
 
+#include "engine/recompute.h"
 #include "layers/conv3d.h"
 #include "layers/conv_transpose3d.h"
 #include "layers/dropout.h"
@@ -11,6 +13,10 @@
 #include "layers/norm3d.h"
 
 namespace vg {
+
+/// function(inputs), through recompute() if `again`; `modules` are those that the function uses.
+Tensor block_of(bool again, const TensorFunction& function, const std::vector<Tensor>& inputs,
+                std::initializer_list<const Module*> modules);
 
 enum class NormKind : uint8_t { none, batch, instance };
 
@@ -74,14 +80,14 @@ class Convolution : public Module {
 class ConvBlock : public Module {
  public:
   ConvBlock(int64_t in_channels, int64_t out_channels, int stride, double dropout, Device device, Rng& rng);
-  Tensor operator()(const Tensor& x) const {
-    if (first_.takes_folded(x)) return second_(first_(x));
-    return second_.finish(second_.convolve_after(first_, first_.convolve(x)));
-  }
+  Tensor operator()(const Tensor& x) const;
+  /// Keep nothing for backward but x, see recompute().
+  void set_recompute(bool recompute) { recompute_ = recompute; }
 
  private:
   Convolution& first_;
   Convolution& second_;
+  bool recompute_ = false;
 };
 
 }  // namespace vg

@@ -50,8 +50,16 @@ UNetLevel::UNetLevel(const Architecture& a, size_t level, Device device, Rng& rn
 }
 
 Tensor UNetLevel::operator()(const Tensor& x) const {
-  const Tensor down = down_(x);
-  return (*up_)(concat({down, below_ != nullptr ? (*below_)(down) : (*bottom_)(down)}));
+  const Tensor down = block_of(recompute_, [this](const std::vector<Tensor>&in) { return down_(in[0]); }, {x},
+                               {&down_}),
+               below = below_ != nullptr ? (*below_)(down) : (*bottom_)(down);
+  return block_of(recompute_, [this](const std::vector<Tensor>& in) { return (*up_)(concat(in)); },
+                  {down, below}, {up_});
+}
+
+void UNetLevel::set_recompute(bool recompute) {
+  recompute_ = recompute;
+  if (below_ != nullptr) below_->set_recompute(recompute);
 }
 
 UNet::UNet(const Architecture& a, Device device, Rng& rng)

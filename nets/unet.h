@@ -13,6 +13,7 @@ class UNetLevel : public Module {
  public:
   UNetLevel(const Architecture& architecture, size_t level, Device device, Rng& rng);
   Tensor operator()(const Tensor& x) const;
+  void set_recompute(bool recompute);
 
  private:
   Convolution& down_;
@@ -20,12 +21,14 @@ class UNetLevel : public Module {
   UNetLevel* below_ = nullptr;
   Convolution* bottom_ = nullptr;
   Convolution* up_ = nullptr;
+  bool recompute_ = false;
 };
 
 /// Names as in MONAI: "model.0.*", "model.1.submodule.*", "model.2.conv.*".
 class UNet : public Network {
  public:
   UNet(const Architecture& architecture, Device device, Rng& rng);
+  void set_recompute(bool recompute) override { model_.set_recompute(recompute); }
 
  private:
   [[nodiscard]] Tensor forward(const Tensor& x) const override { return model_(x); }

@@ -39,18 +39,25 @@ struct Setting {
   int batches = 4;
   int64_t other_width_at = -1;  ///< this batch has another shape
   double dropout = 0;
+  std::string network = "attention_unet";
+  bool recompute = false;
 };
 
 struct Model {
+  Rng rng{7};  // dropout draws from it
   std::shared_ptr<Network> network;
   std::shared_ptr<Optimizer> optimizer;
 
-  Model(Device device, double dropout) {
-    Rng rng(7);
-    network = make_network(
-        {.in_channels = 2, .out_channels = 3, .channels = {16, 32}, .strides = {2}, .dropout = dropout},
-        device, rng);
+  Model(Device device, const Setting& setting) {
+    network = make_network({.name = setting.network,
+                            .in_channels = 2,
+                            .out_channels = 3,
+                            .channels = {16, 32},
+                            .strides = {2},
+                            .dropout = setting.dropout},
+                           device, rng);
     network->train(true);
+    network->set_recompute(setting.recompute);
     optimizer = make_adam({{network->named_parameters(), 1e-2, 0}});
   }
 
@@ -78,7 +85,7 @@ Samples batch(int64_t i, const Setting& setting) {
 }
 
 Outcome train(Device device, const Setting& setting) {
-  const Model model(device, setting.dropout);
+  const Model model(device, setting);
   TrainingStep step(*model.network, *model.optimizer, loss_of, device, setting.options);
   Outcome outcome;
   for (int i = 0; i < setting.batches; ++i) step.run(batch(i, setting), {}, i + 1 == setting.batches);
@@ -91,7 +98,7 @@ Outcome train(Device device, const Setting& setting) {
 
 // The loop as every tutorial has it.
 Outcome train_by_hand(Device device, const Setting& setting) {
-  const Model model(device, setting.dropout);
+  const Model model(device, setting);
   Uploader uploader(device);
   Outcome outcome;
   for (int i = 0; i < setting.batches; ++i) {
@@ -136,6 +143,23 @@ TEST_P(TrainingStepTest, AccumulatedBatchesAreOneStep) {
   const Outcome outcome = train(device(), {.options = {.accumulate = 2, .clip_norm = 0.1}, .batches = 5});
   EXPECT_EQ(outcome.losses.size(), 5u);
   EXPECT_EQ(outcome.norms.size(), 3u) << "two full updates and the last";
+}
+
+// Weights, running statistics and counters of batches, and the masks of dropout, after several steps.
+TEST_P(TrainingStepTest, RecomputedActivationsGiveTheSameBits) {
+  std::vector<Setting> settings = {{.options = {.accumulate = 2, .clip_norm = 0.5}, .dropout = 0.2},
+                                   {.batches = 3},
+                                   {.batches = 3, .dropout = 0.2, .network = "unet"}};
+  if (device() == Device::cuda)
+    settings = {{.options = {.precision = DType::bfloat16}, .batches = 3}, {.batches = 2, .dropout = 0.2}};
+  for (Setting setting : settings) {
+    SCOPED_TRACE(::testing::Message() << setting.network << " " << setting.dropout);
+    const Outcome kept = train(device(), setting);
+    setting.recompute = true;
+    const Outcome recomputed = train(device(), setting);
+    EXPECT_EQ(recomputed.captured, kept.captured);
+    expect_same_bits(recomputed, kept);
+  }
 }
 
 #ifdef VOXGRAD_WITH_CUDA
@@ -237,6 +261,18 @@ TEST_P(TrainingStepTest, ABatchOfEightOfTheSeedsSizeFitsInto24Gigabytes) {
   EXPECT_LT(bytes + 1'000'000'000, 24'000'000'000u) << "with room for weights, moments and scratch";
   for (const auto& [name, parameter] : network->named_parameters())
     EXPECT_FALSE(parameter.grad().defined()) << name << ": the plan left a gradient";
+}
+
+TEST_P(TrainingStepTest, RecomputationTakesAThirdLess) {
+  const DType precision = device() == Device::cuda ? DType::bfloat16 : DType::float32;
+  Rng rng(7);
+  const auto network = make_network(Architecture{}, device(), rng);
+  const auto optimizer = make_adam({{network->named_parameters(), 1e-2, 0}});
+  const TrainingStep step(*network, *optimizer, loss_of, device(), {.precision = precision});
+  const Shape shape = {1, 112, 128, 80, 4};
+  const size_t kept = step.planned_bytes(shape);
+  network->set_recompute(true);
+  EXPECT_LT(step.planned_bytes(shape), kept / 3 * 2) << "of " << kept;
 }
 
 TEST_P(TrainingStepTest, APlanThatFailsLeavesTheContextAsItWas) {

@@ -211,6 +211,19 @@ TEST(Transforms, seed_preset_takes_brats_to_112x128x80) {
   EXPECT_EQ(padding_to_multiple({{100, 126, 79}, brats.affine}, {16, 16, 16}), (Bounds{6, 6, 1, 1, 1, 0}));
 }
 
+TEST(Transforms, preprocessing_padded_to_a_multiple) {
+  const auto padded = [](const char* text, int64_t multiple) {
+    return Preprocessing::parse(text).padded_to_multiple(multiple).text();
+  };
+  EXPECT_EQ(padded("none", 16), "shape_multiple(16)");
+  EXPECT_EQ(padded("none", 1), "none");
+  EXPECT_EQ(padded("seed", 16), Preprocessing::parse("seed").text());
+  EXPECT_EQ(padded("shape_multiple(32,16,48)", 8), "shape_multiple(32,16,48)");
+  EXPECT_EQ(padded("shape_multiple(16,8,16)", 16), "shape_multiple(16,8,16) shape_multiple(16)");
+  EXPECT_EQ(padded("shape_multiple(16) pad(1,0,0,0,0,0)", 16),
+            "shape_multiple(16) pad(1,0,0,0,0,0) shape_multiple(16)");
+}
+
 TEST(Transforms, crop_larger_than_the_image_names_axis_and_sizes) {
   try {
     preprocessing_preset("seed").apply(numbered<float>({91, 52, 40}));

@@ -388,6 +388,31 @@ TEST(Predict, WritesBratsLabelsOnTheOriginalGridAndEvaluates) {
   EXPECT_GE(scores.at("mean").at("WT").get<double>(), 0.0);
 }
 
+// 32 x 32 x 21 voxels are no multiples of 16: padded for the network, and cut off again.
+TEST(Predict, OddSizesArePaddedAndUndone) {
+  const TemporaryFolder folder;
+  const std::vector<std::string> odd = {"--preprocess",       "to_canonical rescale(0,1) crop(2,1,0,3,0,0)",
+                                        "--network-channels", "4,8,8,8,8",
+                                        "--max-steps",        "1"};
+  CommandResult result = run(with(train_arguments(folder / "run"), odd), folder);
+  ASSERT_EQ(result.exit_code, 0) << result.error;
+  result = run({"predict", "--checkpoint", (folder / "run/best.safetensors").string(), "--input",
+                phantom().string(), "--split-file", (folder / "run/split.json").string(), "--output",
+                (folder / "out").string(), "--device", "cpu"},
+               folder);
+  ASSERT_EQ(result.exit_code, 0) << result.error;
+  const data::LabelMap labels = data::read_label_map(folder / "out/BraTS20_Training_005.nii.gz");
+  EXPECT_EQ(labels.geometry.extent,
+            data::read_nifti_info(phantom() / "BraTS20_Training_005/BraTS20_Training_005_t1.nii.gz")
+                .geometry.extent);
+}
+
+TEST(Train, ACropLargerThanTheImageNamesTheFile) {
+  const TemporaryFolder folder;
+  expect_one_line(run(with(train_arguments(folder / "run"), {"--preprocess", "crop(20,20,0,0,0,0)"}), folder),
+                  1, {"BraTS20_Training_00", ".nii.gz", "crop", "axis 0"});
+}
+
 TEST(Predict, VoxelsThatTheNetworkDidNotSeeAreBackground) {
   const TemporaryFolder folder;
   const std::string steps = "to_canonical rescale(0,1) crop(4,4,4,4,2,3) shape_multiple(8)";

@@ -37,6 +37,36 @@ TEST_P(AllocatorTest, MemoryGivenBackIsHandedOutAgain) {
   for (void* p : {second, small}) allocator.release(p);
 }
 
+TEST_P(AllocatorTest, LargeBlocksAreCutAndGrowTogetherAgain) {
+  Allocator allocator(device());
+  constexpr size_t mebi = size_t{1} << 20;
+  auto* const whole = static_cast<char*>(allocator.allocate(16 * mebi));
+  auto* const other = static_cast<char*>(allocator.allocate(6 * mebi));
+  allocator.release(whole);
+  auto* const a = static_cast<char*>(allocator.allocate(4 * mebi));
+  auto* const b = static_cast<char*>(allocator.allocate(5 * mebi));  // three huge pages
+  auto* const c = static_cast<char*>(allocator.allocate(6 * mebi));
+  EXPECT_EQ(a, whole);
+  EXPECT_EQ(b, whole + 4 * mebi);
+  EXPECT_EQ(c, whole + 10 * mebi);
+  EXPECT_EQ(allocator.statistics().bytes_in_use, 22 * mebi);
+  EXPECT_EQ(allocator.statistics().bytes_reserved, 22 * mebi);
+  allocator.trim();
+  EXPECT_EQ(allocator.statistics().bytes_reserved, 22 * mebi) << "all is in use";
+  // In any order; the middle one joins both neighbours, and the other allocation of the system none.
+  allocator.release(a);
+  allocator.release(c);
+  allocator.release(other);
+  allocator.trim();
+  EXPECT_EQ(allocator.statistics().bytes_reserved, 16 * mebi) << "a part of it is in use";
+  allocator.release(b);
+  EXPECT_EQ(allocator.allocate(16 * mebi), whole);
+  EXPECT_EQ(allocator.statistics().system_allocations, 2);
+  allocator.release(whole);
+  allocator.trim();
+  EXPECT_EQ(allocator.statistics().bytes_reserved, 0u);
+}
+
 TEST_P(AllocatorTest, StatisticsCountBytes) {
   Allocator allocator(device());
   void* const a = allocator.allocate(1000);
