@@ -52,8 +52,9 @@ void add_precision_option(CLI::App& app, std::string& precision) {
   app.add_option(
          "--precision", precision,
          "of activations: float32; tf32 (float32, but convolutions multiply with 10 bits of mantissa, "
-         "CUDA); bfloat16 (CUDA; weights, sums and losses stay float32); auto (bfloat16 on GPUs that "
-         "have it, from compute capability 8.0)")
+         "CUDA); bfloat16 (CUDA; weights, sums and losses stay float32; predict takes it also on a CPU with "
+         "AVX512_BF16, for what convolutions multiply); auto (bfloat16 on GPUs that have it, from compute "
+         "capability 8.0)")
       ->check(CLI::IsMember({"auto", "float32", "tf32", "bfloat16"}))
       ->capture_default_str();
 }

@@ -7,6 +7,7 @@
 #include "data/nifti_io.h"
 #include "data/split.h"
 #include "engine/safetensors.h"
+#include "kernels/conv3d/conv3d_inference.h"
 
 namespace vg::apps {
 
@@ -73,12 +74,23 @@ struct PredictCommand {
     data::write_label_map(folder / (subject.id + ".nii.gz"), prediction.labels, like);
   }
 
+  // On the CPU convolutions may multiply in bfloat16, which training may not.
+  [[nodiscard]] DType products(Device device) const {
+    if (device != Device::cpu || precision != "bfloat16") return choose_precision(precision, device);
+    if (!kernels::has_fast_bfloat16_products()) {
+      throw std::runtime_error(
+          "--precision bfloat16: this processor does not multiply bfloat16 (AVX512_BF16), or VOXGRAD_ISA "
+          "forbids it; use --precision float32");
+    }
+    return DType::bfloat16;
+  }
+
   void run() const {
     Terminal terminal(quiet);
     const Device device = choose_device(device_options, [&](const std::string& line) { terminal.say(line); });
     if (raw()) return run_raw(device);
     const data::Warn warn = [&](const std::string& line) { terminal.warn(line); };
-    Predictor predictor(complete_model(), device, choose_precision(precision, device));
+    Predictor predictor(complete_model(), device, products(device));
     const std::vector<data::SubjectFiles> chosen = subjects(predictor.description(), warn);
     std::filesystem::create_directories(output);
     Pace pace(static_cast<int64_t>(chosen.size()));

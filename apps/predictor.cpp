@@ -10,7 +10,9 @@ namespace vg::apps {
 
 namespace {
 
-std::unique_ptr<Network> load_network(const ModelFile& model, Device device, Rng& rng) {
+// `products`: of the convolutions on the CPU.
+std::unique_ptr<Network> load_network(const ModelFile& model, Device device, Rng& rng,
+                                      DType products = DType::float32) {
   auto network = make_network(model.description.architecture, device, rng);
   try {
     network->load_state(model.weights);
@@ -19,7 +21,7 @@ std::unique_ptr<Network> load_network(const ModelFile& model, Device device, Rng
                              "; is this a checkpoint of such a network?");
   }
   network->train(false);
-  network->freeze();
+  network->freeze(products);
   return network;
 }
 
@@ -53,9 +55,9 @@ Predictor::Predictor(const ModelFile& model, Device device, DType precision)
     : description_(model.description),
       schema_(schema_of(model.description)),
       preprocessing_(data::Preprocessing::parse(model.description.preprocessing)),
-      precision_(precision),
+      precision_(device == Device::cpu ? DType::float32 : precision),
       uploader_(device),
-      network_(load_network(model, device, rng_)) {
+      network_(load_network(model, device, rng_, precision)) {
   preprocessing_ = preprocessing_.padded_to_multiple(network_->extent_multiple());
   if (static_cast<int64_t>(description_.channels.size()) != description_.architecture.in_channels) {
     throw std::runtime_error("the network takes " + std::to_string(description_.architecture.in_channels) +

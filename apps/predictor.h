@@ -20,7 +20,8 @@ struct Prediction {
 
 class Predictor {
  public:
-  /// `model.description` must be complete; `precision` is that of activations. Throws std::runtime_error
+  /// `model.description` must be complete; `precision` is that of activations; on the CPU,
+  /// where these stay float32, that of what convolutions multiply. Throws std::runtime_error
   /// naming what is missing or does not fit.
   Predictor(const ModelFile& model, Device device, DType precision);
 

@@ -11,6 +11,7 @@
 #include "bench/network_flops.h"
 #include "engine/atomic_file.h"
 #include "kernels/common/simd.h"
+#include "kernels/conv3d/conv3d_inference.h"
 #include "layers/softmax.h"
 #include "nets/network.h"
 
@@ -35,11 +36,14 @@ struct InferBench {
     Rng rng(1);
     const auto network = make_network(architecture, where, rng);
     network->train(false);
-    network->freeze();
+    const bool bfloat16 = precision == "bfloat16", on_cpu = where == Device::cpu;
+    if (bfloat16 && on_cpu && !kernels::has_fast_bfloat16_products())
+      throw std::runtime_error("--precision bfloat16: this processor has no AVX512_BF16");
+    network->freeze(bfloat16 ? DType::bfloat16 : DType::float32);
     const NoGradGuard no_grad;
     const Tensor noise = Tensor::activation(shape[0], shape[2], shape[3], shape[4], shape[1], where);
     rng.normal(noise, 0, 1);
-    const Tensor input = noise.to(precision == "bfloat16" ? DType::bfloat16 : DType::float32);
+    const Tensor input = noise.to(bfloat16 && !on_cpu ? DType::bfloat16 : DType::float32);
     const double peak = fma_peak_gflops();
     const Timing timing = measure(
         [&] {
@@ -82,7 +86,8 @@ void register_infer(CLI::App& app) {
   const auto bench = std::make_shared<InferBench>();
   CLI::App* sub = app.add_subcommand("infer", "the seed's network in inference mode, and softmax");
   sub->add_option("--device", bench->device)->check(CLI::IsMember({"cpu", "cuda"}))->capture_default_str();
-  sub->add_option("--precision", bench->precision, "of activations")
+  sub->add_option("--precision", bench->precision,
+                  "of activations; on the CPU bfloat16 is that of the convolutions' products")
       ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->capture_default_str();
   sub->add_option("--shape", bench->shape, "N,C,D,H,W")->delimiter(',');

@@ -167,7 +167,7 @@ AttentionGateBranch AttentionGate::tensors(const Branch& branch) {
           branch.norm.bias(),          branch.norm.running_mean(), branch.norm.running_var()};
 }
 
-void AttentionGate::set_frozen(bool frozen) {
+void AttentionGate::set_frozen(bool frozen, DType /*products*/) {
   folded_ = nullptr;
   if (!frozen || gate_.convolution.weight().device() != Device::cpu) return;
   const auto fold = [](const Branch& b) {

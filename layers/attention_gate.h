@@ -34,7 +34,7 @@ class AttentionGate : public Module {
   void set_fused(bool fused) { fused_ = fused; }
 
  private:
-  void set_frozen(bool frozen) override;
+  void set_frozen(bool frozen, DType products) override;
 
   struct Branch {
     Conv3d& convolution;

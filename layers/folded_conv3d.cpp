@@ -44,9 +44,10 @@ FoldedWeights fold_batch_norm(const Tensor& weight, const Tensor& bias, const Ba
 }
 
 FoldedConv3d::FoldedConv3d(const Conv3d& convolution, const BatchNorm3d* norm,
-                           const FusedActivation& activation)
+                           const FusedActivation& activation, DType products)
     : params_(convolution.params()),
       transposed_(false),
+      bfloat16_products_(products == DType::bfloat16),
       slope_(activation.slope.defined() ? activation.slope.clone() : Tensor()),
       activation_(activation.params) {
   const FoldedWeights folded = weights_of(convolution.weight(), convolution.bias(), norm, false);
@@ -55,9 +56,10 @@ FoldedConv3d::FoldedConv3d(const Conv3d& convolution, const BatchNorm3d* norm,
 }
 
 FoldedConv3d::FoldedConv3d(const ConvTranspose3d& convolution, const BatchNorm3d* norm,
-                           const FusedActivation& activation)
+                           const FusedActivation& activation, DType products)
     : transposed_params_(convolution.params()),
       transposed_(true),
+      bfloat16_products_(products == DType::bfloat16),
       slope_(activation.slope.defined() ? activation.slope.clone() : Tensor()),
       activation_(activation.params) {
   const FoldedWeights folded = weights_of(convolution.weight(), convolution.bias(), norm, true);
@@ -67,8 +69,9 @@ FoldedConv3d::FoldedConv3d(const ConvTranspose3d& convolution, const BatchNorm3d
 
 Tensor FoldedConv3d::packed(const Tensor& x) const {
   const kernels::Exec exec = exec_of(x);
-  const kernels::WeightPacking wanted = transposed_ ? kernels::conv_transpose3d_packing()
-                                                    : kernels::conv3d_packing(x.view<const float>(), params_);
+  const kernels::WeightPacking wanted =
+      transposed_ ? kernels::conv_transpose3d_packing(transposed_params_, bfloat16_products_)
+                  : kernels::conv3d_packing(x.view<const float>(), params_, bfloat16_products_);
   if (packed_.defined() && packing_ == wanted) return packed_;
   const Tensor fresh =
       Tensor::empty({transposed_ ? kernels::conv_transpose3d_packed_floats(wanted, transposed_params_)

@@ -15,10 +15,12 @@ namespace vg {
 /// extents ask for another packing.
 class FoldedConv3d {
  public:
-  /// `norm` may be null. The activation must not be sigmoid.
-  FoldedConv3d(const Conv3d& convolution, const BatchNorm3d* norm, const FusedActivation& activation);
-  FoldedConv3d(const ConvTranspose3d& convolution, const BatchNorm3d* norm,
-               const FusedActivation& activation);
+  /// `norm` may be null. The activation must not be sigmoid. `products`: bfloat16 rounds weights and inputs
+  /// to it where that pays, see WeightPacking.
+  FoldedConv3d(const Conv3d& convolution, const BatchNorm3d* norm, const FusedActivation& activation,
+               DType products = DType::float32);
+  FoldedConv3d(const ConvTranspose3d& convolution, const BatchNorm3d* norm, const FusedActivation& activation,
+               DType products = DType::float32);
 
   /// x: float32 [N, D, H, W, in_channels]. `into`: memory for the result, or undefined. Not recorded. Throws
   /// std::invalid_argument if shapes do not fit.
@@ -31,6 +33,7 @@ class FoldedConv3d {
   Conv3dParams params_;                      ///< unless transposed
   ConvTranspose3dParams transposed_params_;  ///< if transposed
   bool transposed_;
+  bool bfloat16_products_;
   Tensor weight_, bias_, slope_;
   ActivationParams activation_;
   mutable kernels::WeightPacking packing_;  ///< of packed_

@@ -56,24 +56,24 @@ void Module::load_state(const std::vector<NamedTensor>& state) {
   }
   if (!given.empty())
     throw std::invalid_argument("tensor '" + given.begin()->first + "' is not part of this network");
-  set_frozen_tree(false);
+  set_frozen_tree(false, DType::float32);
   const std::map<std::string, Tensor> sources(state.begin(), state.end());
   for (const auto& [name, tensor] : this->state()) tensor.copy_from(sources.at(name));
 }
 
-void Module::set_frozen_tree(bool frozen) {
-  set_frozen(frozen);
-  for (const auto& [name, child] : children_) child->set_frozen_tree(frozen);
+void Module::set_frozen_tree(bool frozen, DType products) {
+  set_frozen(frozen, products);
+  for (const auto& [name, child] : children_) child->set_frozen_tree(frozen, products);
 }
 
-void Module::freeze() {
+void Module::freeze(DType products) {
   if (training_) throw std::logic_error("freeze: the module is in training mode");
-  set_frozen_tree(true);
+  set_frozen_tree(true, products);
 }
 
 void Module::train(bool training) {
   training_ = training;
-  set_frozen(false);
+  set_frozen(false, DType::float32);
   for (const auto& [name, child] : children_) child->train(training);
 }
 

@@ -31,8 +31,9 @@ class Module {
 
   /// Prepares the whole tree, in inference mode, for many calls without recording with the weights that it
   /// has now: on the CPU batch norms are folded into convolutions and weights are packed for the kernels,
-  /// once. Lasts until train() or load_state(). Throws std::logic_error in training mode.
-  void freeze();
+  /// once. `products`: bfloat16 rounds what convolutions multiply to it, where the processor is faster so.
+  /// Lasts until train() or load_state(). Throws std::logic_error in training mode.
+  void freeze(DType products = DType::float32);
 
  protected:
   /// A parameter: requires a gradient.
@@ -53,8 +54,8 @@ class Module {
     bool parameter;
   };
   /// Prepares this module alone, or drops what was prepared.
-  virtual void set_frozen(bool /*frozen*/) {}
-  void set_frozen_tree(bool frozen);
+  virtual void set_frozen(bool /*frozen*/, DType /*products*/) {}
+  void set_frozen_tree(bool frozen, DType products);
   void collect(const std::string& prefix, bool buffers_too, std::vector<NamedTensor>& out) const;
 
   std::vector<Entry> entries_;

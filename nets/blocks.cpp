@@ -55,13 +55,14 @@ Tensor Convolution::operator()(const Tensor& x, const Tensor& into) const {
   return (*instance_norm_)((*folded_)(x), activation_, {into, {}});
 }
 
-void Convolution::set_frozen(bool frozen) {
+void Convolution::set_frozen(bool frozen, DType products) {
   folded_ = nullptr;
   const Tensor& weight = transposed_ != nullptr ? transposed_->weight() : convolution_->weight();
   if (!frozen || weight.device() != Device::cpu) return;
   const FusedActivation activation = instance_norm_ == nullptr ? activation_ : FusedActivation{};
-  folded_ = transposed_ != nullptr ? std::make_unique<FoldedConv3d>(*transposed_, batch_norm_, activation)
-                                   : std::make_unique<FoldedConv3d>(*convolution_, batch_norm_, activation);
+  folded_ = transposed_ != nullptr
+                ? std::make_unique<FoldedConv3d>(*transposed_, batch_norm_, activation, products)
+                : std::make_unique<FoldedConv3d>(*convolution_, batch_norm_, activation, products);
 }
 
 Convolution::Unfinished Convolution::convolve(const Tensor& x) const {

@@ -60,7 +60,7 @@ class Convolution : public Module {
   }
 
  private:
-  void set_frozen(bool frozen) override;
+  void set_frozen(bool frozen, DType products) override;
   [[nodiscard]] bool uses_batch_statistics() const {
     return instance_norm_ != nullptr || (batch_norm_ != nullptr && training());
   }

@@ -143,15 +143,26 @@ WeightOrder weight_order(const View<const float>& x, const Conv3dParams& params)
 
 }  // namespace
 
-WeightPacking conv3d_packing(const View<const float>& x, const Conv3dParams& params) {
+bool has_fast_bfloat16_products() {
+#if defined(__x86_64__)
+  return cpu::active_isa() == cpu::Isa::avx512 && __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
+WeightPacking conv3d_packing(const View<const float>& x, const Conv3dParams& params, bool bfloat16_products) {
   check("conv3d_packing", params);
-  return {cpu::active_isa(), weight_order(x, params)};
+  const WeightPacking packing{cpu::active_isa(), weight_order(x, params),
+                              bfloat16_products && params.kernel_size == 3};
+  check_packing("conv3d_packing", packing, {});
+  return packing;
 }
 
 int64_t conv3d_packed_floats(const WeightPacking& packing, const Conv3dParams& params) {
   check("conv3d_packed_floats", params);
   check_packing("conv3d_packed_floats", packing, {});
-  VG_CALL_CPU(conv3d_packed_floats, packing.order, params);
+  VG_CALL_CPU(conv3d_packed_floats, packing, params);
   throw std::logic_error("unknown instruction set");
 }
 
@@ -161,7 +172,7 @@ void conv3d_pack(float* packed, const float* weight, const WeightPacking& packin
   check_packing("conv3d_pack", packing, exec);
   require(packed != nullptr && weight != nullptr, "conv3d_pack: a pointer to weights is null");
   if (exec.planning) return;
-  VG_CALL_CPU(conv3d_pack, packed, weight, packing.order, params);
+  VG_CALL_CPU(conv3d_pack, packed, weight, packing, params);
 }
 
 void conv3d_forward(View<float> y, View<const float> x, const PackedWeights& weights, const float* bias,

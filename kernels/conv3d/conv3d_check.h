@@ -34,6 +34,8 @@ inline void check_packing(const char* function, const WeightPacking& packing, co
   require(exec.device == DeviceKind::cpu, function, ": packed weights are for the CPU");
   require(packing.isa == cpu::active_isa(), function, ": the weights are packed for ",
           cpu::isa_name(packing.isa), ", expected ", cpu::isa_name(cpu::active_isa()));
+  require(!packing.bfloat16 || packing.isa != cpu::Isa::avx512 || has_fast_bfloat16_products(), function,
+          ": this processor has no AVX512_BF16");
 }
 
 inline void check_output_activation(const char* function, const OutputActivation& activation,

@@ -10,10 +10,10 @@ namespace {
 
 constexpr int64_t line_floats = 16;  // a cache line
 
-template <int K, int Stride, int Rows, int Width>
+template <class Products, int K, int Stride, int Rows, int Width>
 constexpr Tile tile() {
   if constexpr (Rows * Width <= tile_vectors) {
-    return {Rows, Width, correlation_tile<K, Stride, Rows, Width>};
+    return {Rows, Width, correlation_tile<Products, K, Stride, Rows, Width>};
   } else {
     return {0, 0, nullptr};
   }
@@ -21,15 +21,17 @@ constexpr Tile tile() {
 
 // Wide rows take 1 x n; rows as short as the deep levels of a network have take several at a time. Any width
 // is covered: the last tile of a row overlaps the one before it.
-template <int K, int Stride>
+template <class P, int K, int Stride>
 inline constexpr Tile tiles[] = {
-    tile<K, Stride, 1, 20>(), tile<K, Stride, 1, 18>(), tile<K, Stride, 1, 16>(), tile<K, Stride, 1, 14>(),
-    tile<K, Stride, 1, 12>(), tile<K, Stride, 1, 10>(), tile<K, Stride, 1, 9>(),  tile<K, Stride, 1, 8>(),
-    tile<K, Stride, 1, 7>(),  tile<K, Stride, 1, 6>(),  tile<K, Stride, 1, 5>(),  tile<K, Stride, 1, 4>(),
-    tile<K, Stride, 1, 3>(),  tile<K, Stride, 1, 2>(),  tile<K, Stride, 1, 1>(),  tile<K, Stride, 2, 10>(),
-    tile<K, Stride, 2, 8>(),  tile<K, Stride, 2, 7>(),  tile<K, Stride, 2, 6>(),  tile<K, Stride, 2, 5>(),
-    tile<K, Stride, 2, 4>(),  tile<K, Stride, 2, 3>(),  tile<K, Stride, 4, 5>(),  tile<K, Stride, 4, 4>(),
-    tile<K, Stride, 4, 3>(),  tile<K, Stride, 4, 2>()};
+    tile<P, K, Stride, 1, 20>(), tile<P, K, Stride, 1, 18>(), tile<P, K, Stride, 1, 16>(),
+    tile<P, K, Stride, 1, 14>(), tile<P, K, Stride, 1, 12>(), tile<P, K, Stride, 1, 10>(),
+    tile<P, K, Stride, 1, 9>(),  tile<P, K, Stride, 1, 8>(),  tile<P, K, Stride, 1, 7>(),
+    tile<P, K, Stride, 1, 6>(),  tile<P, K, Stride, 1, 5>(),  tile<P, K, Stride, 1, 4>(),
+    tile<P, K, Stride, 1, 3>(),  tile<P, K, Stride, 1, 2>(),  tile<P, K, Stride, 1, 1>(),
+    tile<P, K, Stride, 2, 10>(), tile<P, K, Stride, 2, 8>(),  tile<P, K, Stride, 2, 7>(),
+    tile<P, K, Stride, 2, 6>(),  tile<P, K, Stride, 2, 5>(),  tile<P, K, Stride, 2, 4>(),
+    tile<P, K, Stride, 2, 3>(),  tile<P, K, Stride, 4, 5>(),  tile<P, K, Stride, 4, 4>(),
+    tile<P, K, Stride, 4, 3>(),  tile<P, K, Stride, 4, 2>()};
 
 // Half cycles of a tile for one input channel: FMAs, or loads, or the latency of its dependent FMAs.
 template <int K, int Stride>
@@ -42,11 +44,11 @@ int64_t tile_cost(const Tile& t) {
 
 // The tile that covers a plane at the least cost. With `dividing`, only tiles whose rows divide the plane's,
 // and at equal cost the larger one, which reads its weights less often.
-template <int K, int Stride>
+template <class Products, int K, int Stride>
 const Tile& choose_tile(int64_t height, int64_t width, bool dividing = false) {
   const Tile* best = nullptr;
   int64_t best_cost = 0;
-  for (const Tile& t : tiles<K, Stride>) {
+  for (const Tile& t : tiles<Products, K, Stride>) {
     if (t.run == nullptr || t.width > width || t.rows > height) continue;
     if (dividing && height % t.rows != 0) continue;
     const int64_t count = ((width + t.width - 1) / t.width) * ((height + t.rows - 1) / t.rows);
@@ -58,9 +60,9 @@ const Tile& choose_tile(int64_t height, int64_t width, bool dividing = false) {
   return *best;
 }
 
-template <int K, int Stride>
+template <class Products, int K, int Stride>
 const Tile& single_row_tile(int width) {
-  const Tile* result = tiles<K, Stride>;
+  const Tile* result = tiles<Products, K, Stride>;
   while (result->rows != 1 || result->width != width) ++result;
   return *result;
 }
@@ -142,35 +144,45 @@ struct Correlation {
   }
 };
 
-template <int K, int Stride>
+template <class Products, int K, int Stride>
 void run_correlation(View<float> y, View<const float> x, const Weights& weights, const Epilogue& epilogue,
                      int padding, const Exec& exec) {
   WorkspaceScope scope(*exec.workspace);
-  const Tile& tile = choose_tile<K, Stride>(y.h, y.w);
-  const Correlation<K, Stride> correlation{y,
-                                           with_halo(x, padding, scope),
-                                           packed_or_pack(weights, scope),
-                                           weights.block_floats(),
-                                           pack_epilogue(epilogue, y.c, scope),
-                                           padding,
-                                           tile,
-                                           single_row_tile<K, Stride>(tile.width),
-                                           streams(y)};
+  const Tile& tile = choose_tile<Products, K, Stride>(y.h, y.w);
+  const Correlation<K, Stride> correlation{
+      y,
+      weights.bfloat16 ? bfloat16_pairs(x, padding, scope) : with_halo(x, padding, scope),
+      packed_or_pack(weights, scope),
+      weights.block_floats(),
+      pack_epilogue(epilogue, y.c, scope),
+      padding,
+      tile,
+      single_row_tile<Products, K, Stride>(tile.width),
+      streams(y)};
   correlation.run();
 }
 
 }  // namespace
 
+template <class Products>
 const Tile& dividing_tile(int64_t height, int64_t width) {
-  return choose_tile<3, 1>(height, width, true);
+  return choose_tile<Products, 3, 1>(height, width, true);
 }
+template const Tile& dividing_tile<FloatProducts>(int64_t, int64_t);
+template const Tile& dividing_tile<Bfloat16Products>(int64_t, int64_t);
 
 void correlate(View<float> y, View<const float> x, const Weights& weights, const Epilogue& epilogue,
                int stride, int padding, const Exec& exec) {
-  if (weights.kernel_size == 1) return run_correlation<1, 1>(y, x, weights, epilogue, padding, exec);
-  if (weights.kernel_size == 2) return run_correlation<2, 2>(y, x, weights, epilogue, padding, exec);
-  if (stride == 1) return run_correlation<3, 1>(y, x, weights, epilogue, padding, exec);
-  run_correlation<3, 2>(y, x, weights, epilogue, padding, exec);
+  if (weights.bfloat16 && stride == 1)
+    return run_correlation<Bfloat16Products, 3, 1>(y, x, weights, epilogue, padding, exec);
+  if (weights.bfloat16)
+    return run_correlation<Bfloat16Products, 3, 2>(y, x, weights, epilogue, padding, exec);
+  if (weights.kernel_size == 1)
+    return run_correlation<FloatProducts, 1, 1>(y, x, weights, epilogue, padding, exec);
+  if (weights.kernel_size == 2)
+    return run_correlation<FloatProducts, 2, 2>(y, x, weights, epilogue, padding, exec);
+  if (stride == 1) return run_correlation<FloatProducts, 3, 1>(y, x, weights, epilogue, padding, exec);
+  run_correlation<FloatProducts, 3, 2>(y, x, weights, epilogue, padding, exec);
 }
 
 }  // namespace vg::kernels::cpu::VG_ISA

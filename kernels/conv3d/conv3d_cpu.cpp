@@ -199,22 +199,25 @@ WeightOrder conv3d_weight_order(const View<const float>& x, const Conv3dParams& 
   return tile.h == 4 ? WeightOrder::winograd_2x4 : WeightOrder::winograd_2x2;
 }
 
-int64_t conv3d_packed_floats(WeightOrder order, const Conv3dParams& params) {
-  const Weights weights = forward_weights(nullptr, params);
-  return order == WeightOrder::direct ? weights.packed_floats()
-                                      : winograd_filter_floats(weights, tile_of(order));
+int64_t conv3d_packed_floats(const WeightPacking& packing, const Conv3dParams& params) {
+  Weights weights = forward_weights(nullptr, params);
+  weights.bfloat16 = packing.bfloat16;
+  return packing.order == WeightOrder::direct ? weights.packed_floats()
+                                              : winograd_filter_floats(weights, tile_of(packing.order));
 }
 
-void conv3d_pack(float* packed, const float* weight, WeightOrder order, const Conv3dParams& params) {
-  const Weights weights = forward_weights(weight, params);
-  if (order == WeightOrder::direct) return pack_weights(packed, weights);
-  winograd_filters(packed, weights, tile_of(order));
+void conv3d_pack(float* packed, const float* weight, const WeightPacking& packing,
+                 const Conv3dParams& params) {
+  Weights weights = forward_weights(weight, params);
+  weights.bfloat16 = packing.bfloat16;
+  if (packing.order == WeightOrder::direct) return pack_weights(packed, weights);
+  winograd_filters(packed, weights, tile_of(packing.order));
 }
 
 void conv3d_forward(View<float> y, View<const float> x, const PackedWeights& packed, const float* bias,
                     const OutputActivation& activation, const Conv3dParams& params, const Exec& exec) {
   Weights weights = forward_weights(nullptr, params);
-  weights.packed = packed.data;
+  weights.packed = packed.data, weights.bfloat16 = packed.packing.bfloat16;
   run_first(forward_algorithms, ForwardCall{y, x, params, weights, {bias, activation}, &exec});
 }
 

@@ -31,8 +31,9 @@ void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const 
 // Inference, see conv3d_inference.h.
 VG_DECLARE_CPU_IMPLEMENTATIONS(
     WeightOrder conv3d_weight_order(const View<const float>& x, const Conv3dParams& params);
-    int64_t conv3d_packed_floats(WeightOrder order, const Conv3dParams& params);
-    void conv3d_pack(float* packed, const float* weight, WeightOrder order, const Conv3dParams& params);
+    int64_t conv3d_packed_floats(const WeightPacking& packing, const Conv3dParams& params);
+    void conv3d_pack(float* packed, const float* weight, const WeightPacking& packing,
+                     const Conv3dParams& params);
     void conv3d_forward(View<float> y, View<const float> x, const PackedWeights& weights, const float* bias,
                         const OutputActivation& activation, const Conv3dParams& params, const Exec& exec);)
 

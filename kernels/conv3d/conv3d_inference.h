@@ -24,6 +24,9 @@ enum class WeightOrder : uint8_t { direct, winograd_2x2, winograd_2x4, winograd_
 struct WeightPacking {
   cpu::Isa isa = cpu::Isa::portable;
   WeightOrder order = WeightOrder::direct;
+  /// Weights are rounded to bfloat16 and so are, on their way into the products, inputs (of Winograd
+  /// algorithms their transforms); sums, bias and results stay float.
+  bool bfloat16 = false;
   bool operator==(const WeightPacking&) const = default;
 };
 
@@ -33,11 +36,17 @@ struct PackedWeights {
   WeightPacking packing = {};
 };
 
-/// The packing that conv3d_forward takes on the CPU for inputs of x's shape and halo. Throws
-/// std::invalid_argument for parameters that it refuses.
-WeightPacking conv3d_packing(const View<const float>& x, const Conv3dParams& params);
+/// True if the processor multiplies pairs of bfloat16 in the instruction set in force (AVX512_BF16).
+bool has_fast_bfloat16_products();
 
-/// Number of floats of the packed weights.
+/// The packing that conv3d_forward takes on the CPU for inputs of x's shape and halo. `bfloat16_products`:
+/// with them where they pay, which is not the case for kernels of 1. Throws std::invalid_argument for
+/// parameters that conv3d_forward refuses, and for bfloat16_products with AVX-512 on a processor without
+/// AVX512_BF16 (with other instruction sets they are computed with floats).
+WeightPacking conv3d_packing(const View<const float>& x, const Conv3dParams& params,
+                             bool bfloat16_products = false);
+
+/// Number of floats in whose place the packed weights lie.
 int64_t conv3d_packed_floats(const WeightPacking& packing, const Conv3dParams& params);
 
 /// Packs weights in PyTorch's order; overwrites packed[conv3d_packed_floats()]. Throws std::invalid_argument

@@ -1,6 +1,7 @@
 #include "kernels/conv3d/conv3d_pack_cpu.h"
 
 #include "kernels/common/parallel.h"
+#include "kernels/conv3d/conv3d_products_cpu.h"
 #include "kernels/conv3d/conv3d_tile_cpu.h"
 
 namespace vg::kernels::cpu::VG_ISA {
@@ -27,6 +28,15 @@ void load_taps(float* taps, const Weights& weights, int64_t block, int64_t in) {
   }
 }
 
+void pair_taps(float* pairs, const float* low, const float* high, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    const HalfWords l = round_to_bfloat16(load(low + i * lanes)),
+                    h = round_to_bfloat16(load(high + i * lanes));
+    store(pairs + i * lanes,
+          bits_to_float(__builtin_convertvector(l, VecInt) | __builtin_convertvector(h, VecInt) << 16));
+  }
+}
+
 void add_taps(float* target, int64_t out_stride, int64_t outs, const float* taps, int64_t count) {
   for (int64_t first = 0; first < count; first += lanes) {
     Vec rows[lanes];
@@ -46,12 +56,21 @@ void add_taps(float* target, int64_t out_stride, int64_t outs, const float* taps
 
 namespace {
 
+// `in`: an input channel, or a pair of them.
 void pack_channel(float* packed_block, const Weights& weights, int64_t block, int64_t in) {
-  const int64_t k = weights.kernel_size, first_in = in / channel_block * channel_block;
-  const int64_t channels = weights.in - first_in < channel_block ? weights.in - first_in : channel_block;
+  const int64_t k = weights.kernel_size, first_in = in / channel_block * channel_block,
+                left = weights.inputs() - first_in;
+  const int64_t channels = left < channel_block ? left : channel_block;
   float* const packed = packed_block + first_in * weights.taps() * lanes + (in - first_in) * k * lanes;
   float taps[tap_floats];
-  load_taps(taps, weights, block, in);
+  if (weights.bfloat16) {
+    float high[tap_floats] = {};
+    load_taps(taps, weights, block, 2 * in);
+    if (2 * in + 1 < weights.in) load_taps(high, weights, block, 2 * in + 1);
+    pair_taps(taps, taps, high, weights.taps());
+  } else {
+    load_taps(taps, weights, block, in);
+  }
   for (int64_t tap = 0; tap < weights.taps(); ++tap)
     store(packed + (tap / k * channels * k + tap % k) * lanes, load(taps + tap * lanes));
 }
@@ -59,9 +78,9 @@ void pack_channel(float* packed_block, const Weights& weights, int64_t block, in
 }  // namespace
 
 void pack_weights(float* packed, const Weights& weights) {
-  parallel_for(weights.out_blocks() * weights.in, channel_block, [&](int64_t i) {
-    const int64_t block = i / weights.in;
-    pack_channel(packed + block * weights.block_floats(), weights, block, i % weights.in);
+  parallel_for(weights.out_blocks() * weights.inputs(), channel_block, [&](int64_t i) {
+    const int64_t block = i / weights.inputs();
+    pack_channel(packed + block * weights.block_floats(), weights, block, i % weights.inputs());
   });
 }
 
@@ -90,6 +109,43 @@ PackedEpilogue pack_epilogue(const Epilogue& epilogue, int64_t channels, Workspa
     packed.slope = padded([&](int64_t) { return activation.params.negative_slope; });
   }
   return packed;
+}
+
+View<const float> bfloat16_pairs(View<const float> x, int padding, WorkspaceScope& scope) {
+  const int64_t d = x.d + 2 * padding, h = x.h + 2 * padding, w = x.w + 2 * padding, c = (x.c + 1) / 2;
+  float* const memory = scope.allocate<float>(static_cast<size_t>(x.n * d * h * w * c));
+  parallel_for(x.n * d * h, 8, [&](int64_t row) {
+    const int64_t id = row / h % d - padding, ih = row % h - padding;
+    float* out = memory + row * w * c;
+    const auto zero = [&](int64_t voxels) {
+      std::memset(out, 0, static_cast<size_t>(voxels * c) * sizeof(float));
+      out += voxels * c;
+    };
+    if (id < 0 || id >= x.d || ih < 0 || ih >= x.h) return zero(w);
+    zero(padding);
+    const float* in = x.at(row / h / d, id, ih);
+    // Whole rows at a time where nothing lies between voxels.
+    const bool run = x.rows_contiguous() && x.c % 2 == 0;
+    const int64_t pieces = run ? 1 : x.w, length = run ? x.w * x.c : x.c;
+    for (int64_t i = 0; i < pieces; ++i, in += x.stride_w, out += c) {
+      for (int64_t j = 0; j < length; j += lanes) {
+        const HalfWords words = round_to_bfloat16(load_up_to(in + j, length - j));
+        const int64_t left = (length - j + 1) / 2 * static_cast<int64_t>(sizeof(float)),
+                      bytes = left < static_cast<int64_t>(sizeof words) ? left : sizeof words;
+        if (bytes == sizeof words) {
+          std::memcpy(out + j / 2, &words, sizeof words);
+        } else {
+          std::memcpy(out + j / 2, &words, static_cast<size_t>(bytes));
+        }
+      }
+    }
+    if (run) out += (x.w - 1) * c;
+    zero(padding);
+  });
+  View<const float> result = contiguous_view<const float>(memory, x.n, d, h, w, c);
+  result.data = result.at(0, padding, padding, padding);
+  result.d = x.d, result.h = x.h, result.w = x.w, result.halo = padding;
+  return result;
 }
 
 View<const float> with_halo(View<const float> x, int padding, WorkspaceScope& scope) {

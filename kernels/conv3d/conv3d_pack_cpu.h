@@ -21,12 +21,15 @@ struct Weights {
   int64_t out_stride, in_stride;
   int kernel_size;
   bool flipped;
+  bool bfloat16 = false;          ///< packed as pairs of input channels, see conv3d_products_cpu.h
   const float* packed = nullptr;  ///< as the algorithm reads them, if somebody has packed them before
 
   VG_INLINE int64_t taps() const { return int64_t{kernel_size} * kernel_size * kernel_size; }
   VG_INLINE int64_t out_blocks() const { return (out + lanes - 1) / lanes; }
+  /// Steps of a sum over input channels.
+  VG_INLINE int64_t inputs() const { return bfloat16 ? (in + 1) / 2 : in; }
   /// Floats in the packed weights of a block of output channels.
-  VG_INLINE int64_t block_floats() const { return in * taps() * lanes; }
+  VG_INLINE int64_t block_floats() const { return inputs() * taps() * lanes; }
   VG_INLINE int64_t packed_floats() const { return out_blocks() * block_floats(); }
 };
 
@@ -47,6 +50,8 @@ inline constexpr int64_t tap_floats = 32 * lanes;
 /// All taps of one input channel for one block of output channels, in the order in which the kernel meets
 /// them: taps[t * lanes + o]. Lanes beyond the last channel are zero.
 void load_taps(float* taps, const Weights& weights, int64_t block, int64_t in);
+/// Two channels' weights, `count` vectors each, rounded to bfloat16 into one of pairs; may be in place.
+void pair_taps(float* pairs, const float* low, const float* high, int64_t count);
 
 /// The way back for gradients: weights (outs, in, taps) += taps[t * lanes + o]. target is the first of `outs`
 /// <= lanes rows, `out_stride` floats apart.
@@ -69,6 +74,9 @@ struct PackedEpilogue {
   ActivationKind kind;
 };
 PackedEpilogue pack_epilogue(const Epilogue& epilogue, int64_t channels, WorkspaceScope& scope);
+
+/// x rounded to bfloat16 with `padding` zeros around it, pairs of channels for floats, in the scope's memory.
+View<const float> bfloat16_pairs(View<const float> x, int padding, WorkspaceScope& scope);
 
 /// x itself if it promises `padding` zeros around it, else a copy that has them, in the scope's memory.
 View<const float> with_halo(View<const float> x, int padding, WorkspaceScope& scope);

@@ -12,6 +12,7 @@
 #include "kernels/common/simd.h"
 #include "kernels/common/stream.h"
 #include "kernels/conv3d/conv3d_pack_cpu.h"
+#include "kernels/conv3d/conv3d_products_cpu.h"
 
 namespace vg::kernels::cpu::VG_ISA {
 
@@ -62,7 +63,8 @@ struct Tile {
   void (*run)(const TileArguments&);
 };
 /// The tile that covers a plane of outputs of a kernel of 3 with stride 1 at the least cost, with rows that
-/// divide the plane's. Defined beside correlate().
+/// divide the plane's. Defined beside correlate(), for both kinds of products.
+template <class Products>
 const Tile& dividing_tile(int64_t height, int64_t width);
 
 /// Calls body(store) with the function store(p, sum) that a tile's outputs need.
@@ -120,7 +122,7 @@ VG_INLINE void for_each_row_of_taps(const TileArguments& a, const Body& body) {
 }
 
 /// y = activation(bias + the sum over taps and channels of x at output * Stride + tap).
-template <int K, int Stride, int Rows, int Width>
+template <class Products, int K, int Stride, int Rows, int Width>
 __attribute__((noinline)) void correlation_tile(const TileArguments& a) {
   constexpr int inputs = Stride * (Width - 1) + K;
   Vec sum[Rows][Width];
@@ -146,7 +148,7 @@ __attribute__((noinline)) void correlation_tile(const TileArguments& a) {
           for (int k = K - 1; k >= 0; --k) {
             const int shifted = j - k;
             if (shifted >= 0 && shifted % Stride == 0 && shifted / Stride < Width)
-              sum[r][shifted / Stride] += w[k] * v;
+              sum[r][shifted / Stride] = Products::multiply_add(w[k], v, sum[r][shifted / Stride]);
           }
         }
       }
@@ -171,7 +173,7 @@ struct TransposedRange {
 /// A row of a transposed convolution with stride 2: Width inputs, and for a kernel of 3 one more, give the
 /// even and the odd outputs of 2 * Width positions. Along W, output 2j takes tap 1 of input j; output 2j + 1
 /// takes tap 2 of input j and tap 0 of input j + 1. For a kernel of 2 they are taps 0 and 1 of input j.
-template <int K, int Width>
+template <class Products, int K, int Width>
 __attribute__((noinline)) void transposed_tile(const TileArguments& a, const TransposedRange& range) {
   constexpr int inputs = K == 3 ? Width + 1 : Width;
   Vec sum[2][Width];  // of even and of odd outputs
@@ -189,9 +191,9 @@ __attribute__((noinline)) void transposed_tile(const TileArguments& a, const Tra
 #pragma GCC unroll 32
       for (int j = 0; j < inputs; ++j, p += a.x_stride_w) {
         const Vec v = broadcast(*p);
-        if (K == 3 && j > 0) odd[j - 1] += w[0] * v;
-        if (j < Width) even[j] += w[K - 2] * v;
-        if (j < Width) odd[j] += w[K - 1] * v;
+        if (K == 3 && j > 0) odd[j - 1] = Products::multiply_add(w[0], v, odd[j - 1]);
+        if (j < Width) even[j] = Products::multiply_add(w[K - 2], v, even[j]);
+        if (j < Width) odd[j] = Products::multiply_add(w[K - 1], v, odd[j]);
       }
     }
   });

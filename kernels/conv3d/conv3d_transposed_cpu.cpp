@@ -13,25 +13,26 @@ struct Tile {
   void (*run)(const TileArguments&, const TransposedRange&);
 };
 
-template <int K, int Width>
+template <class Products, int K, int Width>
 constexpr Tile tile() {
   if constexpr (2 * Width <= tile_vectors) {
-    return {Width, transposed_tile<K, Width>};
+    return {Width, transposed_tile<Products, K, Width>};
   } else {
     return {0, nullptr};
   }
 }
 
-template <int K>
-inline constexpr Tile tiles[] = {tile<K, 10>(), tile<K, 9>(), tile<K, 8>(), tile<K, 7>(), tile<K, 6>(),
-                                 tile<K, 5>(),  tile<K, 4>(), tile<K, 3>(), tile<K, 2>(), tile<K, 1>()};
+template <class P, int K>
+inline constexpr Tile tiles[] = {tile<P, K, 10>(), tile<P, K, 9>(), tile<P, K, 8>(), tile<P, K, 7>(),
+                                 tile<P, K, 6>(),  tile<P, K, 5>(), tile<P, K, 4>(), tile<P, K, 3>(),
+                                 tile<P, K, 2>(),  tile<P, K, 1>()};
 
 // The tile that covers `width` inputs in the fewest FMAs, the widest of those.
-template <int K>
+template <class Products, int K>
 const Tile& choose_tile(int64_t width) {
   const Tile* best = nullptr;
   int64_t best_cost = 0;
-  for (const Tile& t : tiles<K>) {
+  for (const Tile& t : tiles<Products, K>) {
     if (t.run == nullptr || t.width > width) continue;
     const int64_t busy = t.width > 4 ? t.width : 4;  // fewer sums wait for the latency of their FMAs
     const int64_t cost = (width + t.width - 1) / t.width * (busy + 1);
@@ -69,15 +70,17 @@ AxisTaps axis_taps(int64_t output, int64_t shift, int64_t extent) {
   return taps;
 }
 
-template <int K>
+template <class Products, int K>
 void run_transposed(View<float> y, View<const float> x, const Weights& weights, const Epilogue& epilogue,
                     int padding, bool add, const Exec& exec) {
   WorkspaceScope scope(*exec.workspace);
   const int64_t shift = K == 3 ? 1 - padding : 0, pairs = (y.w - 1 + shift) / 2 + 1;
-  const View<const float> padded = with_halo(x, K == 3 ? 1 + static_cast<int>(shift) : 0, scope);
+  const int padded_by = K == 3 ? 1 + static_cast<int>(shift) : 0;
+  const View<const float> padded =
+      weights.bfloat16 ? bfloat16_pairs(x, padded_by, scope) : with_halo(x, padded_by, scope);
   const float* const packed = packed_or_pack(weights, scope);
   const PackedEpilogue packed_epilogue = pack_epilogue(epilogue, y.c, scope);
-  const Tile& tile = choose_tile<K>(pairs);
+  const Tile& tile = choose_tile<Products, K>(pairs);
   const Schedule schedule(y, x, weights.out_blocks(), weights.out_blocks() * weights.block_floats(), 2, 1);
   const bool streamed = !add && streams(y);
   schedule.run([&](const WorkItem& item) {
@@ -93,7 +96,7 @@ void run_transposed(View<float> y, View<const float> x, const Weights& weights, 
           }
         }
         TileArguments a{};
-        a.x_stride_w = padded.stride_w, a.x_stride_block = channel_block, a.channels = x.c;
+        a.x_stride_w = padded.stride_w, a.x_stride_block = channel_block, a.channels = padded.c;
         a.taps = &taps, a.weights = packed + block * weights.block_floats(), a.all_taps = K * K;
         a.bias = packed_epilogue.bias + block * lanes, a.activation = packed_epilogue.kind;
         if (packed_epilogue.slope != nullptr) a.slope = packed_epilogue.slope + block * lanes;
@@ -120,8 +123,11 @@ void run_transposed(View<float> y, View<const float> x, const Weights& weights, 
 
 void correlate_transposed(View<float> y, View<const float> x, const Weights& weights,
                           const Epilogue& epilogue, int padding, const Exec& exec, bool add) {
-  if (weights.kernel_size == 2) return run_transposed<2>(y, x, weights, epilogue, padding, add, exec);
-  run_transposed<3>(y, x, weights, epilogue, padding, add, exec);
+  if (weights.kernel_size == 2)
+    return run_transposed<FloatProducts, 2>(y, x, weights, epilogue, padding, add, exec);
+  if (weights.bfloat16)
+    return run_transposed<Bfloat16Products, 3>(y, x, weights, epilogue, padding, add, exec);
+  run_transposed<FloatProducts, 3>(y, x, weights, epilogue, padding, add, exec);
 }
 
 }  // namespace vg::kernels::cpu::VG_ISA

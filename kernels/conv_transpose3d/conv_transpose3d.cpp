@@ -79,14 +79,18 @@ void conv_transpose3d_backward_weight(float* dweight, View<const bfloat16> dy, V
   VG_DISPATCH_CUDA(exec, conv_transpose3d_backward_weight, dweight, dy, x, params, exec);
 }
 
-WeightPacking conv_transpose3d_packing() {
-  return {cpu::active_isa(), WeightOrder::direct};
+WeightPacking conv_transpose3d_packing(const ConvTranspose3dParams& params, bool bfloat16_products) {
+  check("conv_transpose3d_packing", params);
+  const WeightPacking packing{cpu::active_isa(), WeightOrder::direct,
+                              bfloat16_products && params.kernel_size == 3};
+  check_packing("conv_transpose3d_packing", packing, {});
+  return packing;
 }
 
 int64_t conv_transpose3d_packed_floats(const WeightPacking& packing, const ConvTranspose3dParams& params) {
   check("conv_transpose3d_packed_floats", params);
   check_packing("conv_transpose3d_packed_floats", packing, {});
-  VG_CALL_CPU(conv_transpose3d_packed_floats, params);
+  VG_CALL_CPU(conv_transpose3d_packed_floats, packing, params);
   throw std::logic_error("unknown instruction set");
 }
 
@@ -96,7 +100,7 @@ void conv_transpose3d_pack(float* packed, const float* weight, const WeightPacki
   check_packing("conv_transpose3d_pack", packing, exec);
   require(packed != nullptr && weight != nullptr, "conv_transpose3d_pack: a pointer to weights is null");
   if (exec.planning) return;
-  VG_CALL_CPU(conv_transpose3d_pack, packed, weight, params);
+  VG_CALL_CPU(conv_transpose3d_pack, packed, weight, packing, params);
 }
 
 void conv_transpose3d_forward(View<float> y, View<const float> x, const PackedWeights& weights,

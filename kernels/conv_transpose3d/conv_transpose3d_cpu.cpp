@@ -19,19 +19,24 @@ void conv_transpose3d_forward(View<float> y, View<const float> x, const float* w
   correlate_transposed(y, x, forward_weights(weight, p), {bias}, p.padding, exec);
 }
 
-int64_t conv_transpose3d_packed_floats(const ConvTranspose3dParams& params) {
-  return forward_weights(nullptr, params).packed_floats();
+int64_t conv_transpose3d_packed_floats(const WeightPacking& packing, const ConvTranspose3dParams& params) {
+  Weights weights = forward_weights(nullptr, params);
+  weights.bfloat16 = packing.bfloat16;
+  return weights.packed_floats();
 }
 
-void conv_transpose3d_pack(float* packed, const float* weight, const ConvTranspose3dParams& params) {
-  pack_weights(packed, forward_weights(weight, params));
+void conv_transpose3d_pack(float* packed, const float* weight, const WeightPacking& packing,
+                           const ConvTranspose3dParams& params) {
+  Weights weights = forward_weights(weight, params);
+  weights.bfloat16 = packing.bfloat16;
+  pack_weights(packed, weights);
 }
 
 void conv_transpose3d_forward(View<float> y, View<const float> x, const PackedWeights& packed,
                               const float* bias, const OutputActivation& activation,
                               const ConvTranspose3dParams& params, const Exec& exec) {
   Weights weights = forward_weights(nullptr, params);
-  weights.packed = packed.data;
+  weights.packed = packed.data, weights.bfloat16 = packed.packing.bfloat16;
   correlate_transposed(y, x, weights, {bias, activation}, params.padding, exec);
 }
 

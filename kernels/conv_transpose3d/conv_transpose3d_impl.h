@@ -17,8 +17,9 @@ VG_DECLARE_IMPLEMENTATIONS(
 
 // Inference, see conv_transpose3d_inference.h.
 VG_DECLARE_CPU_IMPLEMENTATIONS(
-    int64_t conv_transpose3d_packed_floats(const ConvTranspose3dParams& params);
-    void conv_transpose3d_pack(float* packed, const float* weight, const ConvTranspose3dParams& params);
+    int64_t conv_transpose3d_packed_floats(const WeightPacking& packing, const ConvTranspose3dParams& params);
+    void conv_transpose3d_pack(float* packed, const float* weight, const WeightPacking& packing,
+                               const ConvTranspose3dParams& params);
     void conv_transpose3d_forward(View<float> y, View<const float> x, const PackedWeights& weights,
                                   const float* bias, const OutputActivation& activation,
                                   const ConvTranspose3dParams& params, const Exec& exec);)

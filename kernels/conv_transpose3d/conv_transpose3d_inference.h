@@ -6,9 +6,10 @@
 
 namespace vg::kernels {
 
-/// The packing that conv_transpose3d_forward takes on the CPU.
-WeightPacking conv_transpose3d_packing();
-/// Number of floats of the packed weights.
+/// The packing that conv_transpose3d_forward takes on the CPU; bfloat16_products for kernels of 3, as in
+/// conv3d_packing.
+WeightPacking conv_transpose3d_packing(const ConvTranspose3dParams& params, bool bfloat16_products = false);
+/// Number of floats in whose place the packed weights lie.
 int64_t conv_transpose3d_packed_floats(const WeightPacking& packing, const ConvTranspose3dParams& params);
 /// As conv3d_pack.
 void conv_transpose3d_pack(float* packed, const float* weight, const WeightPacking& packing,
