@@ -231,12 +231,12 @@ __attribute__((noinline)) void transposed_tile(const TileArguments& a, const Tra
 struct GradientArguments {
   const float* x;   ///< first input of the first row
   const float* dy;  ///< first gradient of the first row
-  int64_t x_stride_w, x_stride_row, x_width;
-  int64_t dy_stride_w, dy_stride_row, dy_width;
+  int64_t x_stride_w, x_stride_row, x_stride_plane, x_width;
+  int64_t dy_stride_w, dy_stride_row, dy_stride_plane, dy_width;
   int64_t out_channels;  ///< of this block, at most `lanes`
-  int64_t rows;
-  float* sums;         ///< [K][input channels][lanes]
-  int64_t sum_stride;  ///< between the taps in `sums`
+  int64_t planes, rows;  ///< of dy
+  float* sums;           ///< [K][input channels][lanes]
+  int64_t sum_stride;    ///< between the taps in `sums`
 };
 
 /// Input channels of a gradient tile: three taps, three vectors of dy and a broadcast are 28 of 32 or 16 of
@@ -259,8 +259,10 @@ __attribute__((noinline)) void gradient_tile(const GradientArguments& a, const B
       __builtin_prefetch(a.sums + k * a.sum_stride + c * lanes, 1);
     }
   }
-  for (int64_t r = 0; r < a.rows; ++r) {
-    const float *x = a.x + r * a.x_stride_row, *dy = a.dy + r * a.dy_stride_row;
+  for (int64_t i = 0, d = 0, r = 0; i < a.planes * a.rows; ++i, ++r) {
+    if (r == a.rows) ++d, r = 0;
+    const float* x = a.x + d * a.x_stride_plane + r * a.x_stride_row;
+    const float* dy = a.dy + d * a.dy_stride_plane + r * a.dy_stride_row;
     if constexpr (Stride == 1 && K == 3) {
       // Input q meets dy[q + Padding - k] at tap k: a window that slides over dy.
       Vec window[3] = {};

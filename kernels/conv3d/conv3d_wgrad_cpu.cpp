@@ -2,7 +2,9 @@
 //
 // The voxels are cut into pieces, each with partial sums of its own, which are added in the order of the
 // pieces. How many pieces there are depends on the shapes alone, so that the result is the same bits for any
-// number of threads.
+// number of threads. A piece consists of chunks: as many voxels as the level-1 cache holds of one block of
+// inputs and one of outputs. Where voxels have more channels than a block, a chunk's are copied to scratch,
+// block by block: voxels that lie a power of two apart share a few sets of the cache.
 #include "kernels/common/parallel.h"
 #include "kernels/conv3d/conv3d_passes_cpu.h"
 #include "kernels/conv3d/conv3d_tile_cpu.h"
@@ -11,77 +13,221 @@ namespace vg::kernels::cpu::VG_ISA {
 
 namespace {
 
-constexpr int64_t chunk_rows = 16;  // rows that one tile sums up before it touches memory
-
-// Pieces of voxels times groups of weights are the items of work.
-struct Partition {
-  int64_t in, blocks, taps;
-  int64_t chunks, planes;          // the voxels: chunks of rows outside, planes of all samples inside
-  int64_t group_blocks, groups;    // blocks of output channels in a group
-  int64_t depth_groups, kernel_d;  // taps along D apart or together
-  int64_t pieces;
-
-  int64_t block_floats() const { return taps * in * lanes; }
-  int64_t weight_floats() const { return blocks * block_floats(); }
-  int64_t items() const { return pieces * groups * depth_groups; }
-};
-
 int64_t clamped(int64_t value, int64_t low, int64_t high) {
   return value < low ? low : (value > high ? high : value);
 }
+int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
 
-Partition make_partition(const View<const float>& dy, int64_t in, int k) {
-  // The sums of a group stay in a share of the level-2 cache while its voxels pass by. Enough items to keep
-  // many cores busy, as long as adding up the pieces' sums stays cheap.
-  constexpr int64_t group_bytes = 256 << 10, all_bytes = 8 << 20, wanted_items = 64;
+// How the voxels and the pairs of channel blocks are cut.
+struct Partition {
+  int64_t taps, blocks, in_blocks;  // of output channels, by lanes; of input channels, by channel_block
+  int64_t rows, planes;             // of dy in a chunk
+  int64_t row_chunks, plane_chunks, chunks;  // planes inside, then rows, then samples
+  int64_t pieces;
+  int64_t group, in_group;  // blocks of an item
+  int64_t groups, in_groups;
+
+  // Sums of a pair of blocks: [tap][input channel][lanes].
+  int64_t pair_floats() const { return taps * channel_block * lanes; }
+  int64_t weight_floats() const { return blocks * in_blocks * pair_floats(); }
+  int64_t items() const { return pieces * groups * in_groups; }
+};
+
+void cut_voxels(Partition& p, const View<const float>& dy) {
+  // 20 KiB of a block of dy with AVX-512.
+  constexpr int64_t chunk_voxels = 320;
+  p.row_chunks = ceil_div(dy.h, clamped(chunk_voxels / dy.w, 1, dy.h));
+  p.rows = ceil_div(dy.h, p.row_chunks);
+  p.row_chunks = ceil_div(dy.h, p.rows);
+  p.planes = p.row_chunks == 1 ? clamped(chunk_voxels / (dy.h * dy.w), 1, dy.d) : 1;
+  p.plane_chunks = ceil_div(dy.d, p.planes);
+  p.chunks = dy.n * p.row_chunks * p.plane_chunks;
+}
+
+Partition make_partition(const View<const float>& dy, int64_t in, int k, int stride) {
+  // Enough items to keep many cores busy, as long as adding up the pieces' sums stays cheap. An item's sums
+  // stay in a share of the level-2 cache. Blocks of inputs are parted first: each of their items copies its
+  // own inputs, and dy again; a strided correlation copies eight voxels of x for one of dy.
+  constexpr int64_t all_bytes = 4 << 20, item_bytes = 448 << 10, wanted_items = 64;
+  const int64_t least_group = stride == 1 ? 1 : 64 / lanes;
   Partition p{};
-  p.in = in, p.taps = int64_t{k} * k * k, p.kernel_d = k;
-  p.blocks = (dy.c + lanes - 1) / lanes;
-  const int64_t block_bytes = p.block_floats() * static_cast<int64_t>(sizeof(float));
-  p.group_blocks = clamped(group_bytes / block_bytes, 1, p.blocks);
-  p.groups = (p.blocks + p.group_blocks - 1) / p.group_blocks;
-  p.depth_groups = block_bytes > group_bytes ? k : 1;
-  p.chunks = (dy.h + chunk_rows - 1) / chunk_rows;
-  p.planes = dy.n * dy.d;
-  const int64_t wanted = wanted_items / (p.groups * p.depth_groups);
-  const int64_t affordable = clamped(all_bytes / (block_bytes * p.blocks), 1, wanted_items);
-  p.pieces = clamped(wanted < affordable ? wanted : affordable, 1, p.chunks * p.planes);
+  p.taps = int64_t{k} * k * k;
+  p.blocks = ceil_div(dy.c, lanes), p.in_blocks = ceil_div(in, channel_block);
+  cut_voxels(p, dy);
+  const auto bytes = [](int64_t floats) { return floats * static_cast<int64_t>(sizeof(float)); };
+  const int64_t most_groups = p.in_blocks * ceil_div(p.blocks, least_group),
+                wanted = ceil_div(wanted_items, most_groups),
+                affordable = all_bytes / bytes(p.weight_floats());
+  p.pieces = clamped(wanted < affordable ? wanted : affordable, 1, p.chunks);
+  p.group = p.blocks, p.in_group = p.in_blocks;
+  const auto groups = [&] {
+    p.groups = ceil_div(p.blocks, p.group), p.in_groups = ceil_div(p.in_blocks, p.in_group);
+    return p.items() >= wanted_items && bytes(p.group * p.in_group * p.pair_floats()) <= item_bytes;
+  };
+  while (!groups()) {
+    if (p.in_group > 1) {
+      p.in_group = ceil_div(p.in_group, 2);
+    } else if (p.group > least_group) {
+      p.group = ceil_div(p.group, 2);
+    } else {
+      break;
+    }
+  }
   return p;
 }
 
-template <int K, int Stride, int Padding>
-struct Gradient {
-  View<const float> dy, x;
-  Partition partition;
-  float* sums;  // [piece][block of out][kd][kh][kw][in][lanes]
+// dweight[o][i][tap] += sums[tap][i][lanes], for `outs` output channels and the `ins` input channels of a
+// block; target is the first of them.
+void add_sums(float* target, const float* sums, int64_t taps, int64_t in_channels, int64_t outs,
+              int64_t ins) {
+  float transposed[tap_floats];
+  for (int64_t i = 0; i < ins; ++i) {
+    for (int64_t tap = 0; tap < taps; ++tap)
+      store(transposed + tap * lanes, load(sums + (tap * channel_block + i) * lanes));
+    add_taps(target + i * taps, in_channels * taps, outs, transposed, taps);
+  }
+}
 
-  template <int Channels>
-  static void run_tile(const GradientArguments& a) {
-    with_block(a.out_channels,
-               [&](const auto& block) { gradient_tile<K, Stride, Padding, Channels>(a, block); });
+template <int K, int Stride, int Padding>
+class Gradient {
+ public:
+  Gradient(float* dweight, const View<const float>& dy, const View<const float>& x)
+      : dweight_(dweight),
+        dy_(dy),
+        x_(x),
+        p_(make_partition(dy, x.c, K, Stride)),
+        copies_dy_(K > 1 && dy.c != lanes),
+        copies_x_(K > 1 && x.c > channel_block),
+        slots_(Stride * (p_.planes - 1) + K),
+        slot_rows_(Stride * (p_.rows - 1) + K) {}
+
+  void run(WorkspaceScope& scope) const {
+    const bool whole = p_.pieces == 1;  // then an item's sums are gradients
+    const int64_t thread_floats =
+        (whole ? p_.group * p_.in_group * p_.pair_floats() : 0) + dy_floats() + x_floats();
+    float* const scratch = scope.allocate<float>(static_cast<size_t>(thread_count() * thread_floats));
+    float* const sums =
+        whole ? nullptr : scope.allocate<float>(static_cast<size_t>(p_.pieces * p_.weight_floats()));
+    parallel_for(p_.items(), 1,
+                 [&](int64_t item) { run_item(item, scratch + thread_index() * thread_floats, sums); });
+    if (whole) return;
+    parallel_for(p_.blocks * p_.in_blocks, 1, [&](int64_t pair) { add_pieces(pair, sums); });
   }
 
-  // All input channels for one block of output channels, one row of taps and rows [first, last) of a plane.
-  void run_row_of_taps(float* block_sums, int64_t n, int64_t d, int64_t first, int64_t last, int64_t block,
-                       int kd, int kh) const {
-    const int64_t xd = d * Stride - Padding + kd;
-    // dy's rows whose input row lies in x.
-    while (first < last && first * Stride - Padding + kh < 0) ++first;
-    while (first < last && (last - 1) * Stride - Padding + kh >= x.h) --last;
-    if (xd < 0 || xd >= x.d || first == last) return;
+ private:
+  static constexpr int wide = gradient_channels<K>;
+
+  // A chunk of dy, and the copies of its operands: dy's [block][plane][row][w][lanes], x's [block][slot of a
+  // plane][row][w][channel_block].
+  struct Chunk {
+    int64_t n, d, h, planes, rows;
+    float *dy, *x;
+  };
+  struct Item {
+    int64_t first_block, last_block, first_in, last_in;
+    float* sums;  // of its pairs
+    int64_t block_stride, in_stride;
+  };
+
+  int64_t dy_block() const { return p_.planes * p_.rows * dy_.w * lanes; }
+  int64_t dy_floats() const { return copies_dy_ ? p_.group * dy_block() : 0; }
+  int64_t x_row() const { return x_.w * channel_block; }
+  int64_t x_block() const { return slots_ * slot_rows_ * x_row(); }
+  int64_t x_floats() const { return copies_x_ ? p_.in_group * x_block() : 0; }
+
+  Chunk chunk(int64_t index) const {
+    Chunk c{};
+    c.d = index % p_.plane_chunks * p_.planes;
+    c.h = index / p_.plane_chunks % p_.row_chunks * p_.rows;
+    c.n = index / p_.plane_chunks / p_.row_chunks;
+    c.planes = clamped(dy_.d - c.d, 0, p_.planes), c.rows = clamped(dy_.h - c.h, 0, p_.rows);
+    return c;
+  }
+
+  void run_item(int64_t index, float* scratch, float* sums) const {
+    const int64_t in_group = index % p_.in_groups * p_.in_group,
+                  group = index / p_.in_groups % p_.groups * p_.group,
+                  piece = index / p_.in_groups / p_.groups;
+    Item item{group,           clamped(p_.blocks, 0, group + p_.group),
+              in_group,        clamped(p_.in_blocks, 0, in_group + p_.in_group),
+              nullptr,         0,
+              p_.pair_floats()};
+    const int64_t pairs = (item.last_block - group) * (item.last_in - in_group);
+    if (sums == nullptr) {
+      item.sums = scratch, item.block_stride = p_.in_group * p_.pair_floats();
+      scratch += p_.group * p_.in_group * p_.pair_floats();
+    } else {
+      item.block_stride = p_.in_blocks * p_.pair_floats();
+      item.sums = sums + piece * p_.weight_floats() + group * item.block_stride + in_group * item.in_stride;
+    }
+    const int64_t first = piece_begin(p_.chunks, p_.pieces, piece),
+                  last = piece_begin(p_.chunks, p_.pieces, piece + 1);
+    for (int64_t i = first; i < last; ++i) {
+      Chunk c = chunk(i);
+      c.dy = scratch, c.x = scratch + dy_floats();
+      copy_dy(c, item);
+      copy_x(c, item, i > first && i % p_.plane_chunks != 0);
+      const Chunk next = chunk(i + 1 < last ? i + 1 : i);
+      int64_t call = 0;
+      for (int64_t block = item.first_block; block < item.last_block; ++block) {
+        for (int64_t in = item.first_in; in < item.last_in; ++in) {
+          float* const pair = item.sums + (block - item.first_block) * item.block_stride +
+                              (in - item.first_in) * item.in_stride;
+          if (i == first) std::memset(pair, 0, static_cast<size_t>(p_.pair_floats()) * sizeof(float));
+          for (int kd = 0; kd < K; ++kd) {
+            for (int kh = 0; kh < K; ++kh) {
+              prefetch(next, item, call++, pairs * K * K);
+              run_row_of_taps(c, item, block, in, kd, kh, pair + (kd * K + kh) * K * channel_block * lanes);
+            }
+          }
+          if (sums == nullptr && i + 1 == last) add(block, in, pair);
+        }
+      }
+    }
+  }
+
+  // All input channels of a block for one block of output channels, one row of taps and a chunk.
+  void run_row_of_taps(const Chunk& c, const Item& item, int64_t block, int64_t in, int kd, int kh,
+                       float* sums) const {
+    // dy's planes and rows whose inputs lie in x.
+    int64_t d = c.d, last_d = c.d + c.planes, h = c.h, last_h = c.h + c.rows;
+    while (d < last_d && d * Stride - Padding + kd < 0) ++d;
+    while (d < last_d && (last_d - 1) * Stride - Padding + kd >= x_.d) --last_d;
+    while (h < last_h && h * Stride - Padding + kh < 0) ++h;
+    while (h < last_h && (last_h - 1) * Stride - Padding + kh >= x_.h) --last_h;
+    if (d == last_d || h == last_h) return;
+    const int64_t xd = d * Stride - Padding + kd, xh = h * Stride - Padding + kh;
     GradientArguments a{};
-    a.x_stride_w = x.stride_w, a.x_stride_row = Stride * x.stride_h, a.x_width = x.w;
-    a.dy = dy.at(n, d, first) + block * lanes;
-    a.dy_stride_w = dy.stride_w, a.dy_stride_row = dy.stride_h, a.dy_width = dy.w;
-    a.out_channels = dy.c - block * lanes < lanes ? dy.c - block * lanes : lanes;
-    a.rows = last - first;
-    a.sum_stride = x.c * lanes;
-    const float* const in = x.at(n, xd, first * Stride - Padding + kh);
-    float* const row_sums = block_sums + (kd * K + kh) * K * a.sum_stride;
-    constexpr int wide = gradient_channels<K>;
-    for (int64_t c = 0; c < x.c;) {
-      a.x = in + c, a.sums = row_sums + c * lanes;
-      const int64_t left = x.c - c;
+    a.x_width = x_.w, a.dy_width = dy_.w, a.planes = last_d - d, a.rows = last_h - h;
+    a.out_channels = lanes, a.sum_stride = channel_block * lanes;
+    if (copies_dy_) {
+      a.dy_stride_w = lanes, a.dy_stride_row = dy_.w * lanes, a.dy_stride_plane = p_.rows * a.dy_stride_row;
+      a.dy = c.dy + (block - item.first_block) * dy_block() + (d - c.d) * a.dy_stride_plane +
+             (h - c.h) * a.dy_stride_row;
+    } else {
+      a.dy_stride_w = dy_.stride_w, a.dy_stride_row = dy_.stride_h, a.dy_stride_plane = dy_.stride_d;
+      a.dy = dy_.at(c.n, d, h) + block * lanes;
+      a.out_channels = clamped(dy_.c - block * lanes, 0, lanes);
+    }
+    if (copies_x_) {
+      a.x_stride_w = channel_block, a.x_stride_row = Stride * x_row();
+      a.x_stride_plane = Stride * slot_rows_ * x_row();
+      a.x = x_copy(c, in - item.first_in, xd, xh);
+    } else {
+      a.x_stride_w = x_.stride_w, a.x_stride_row = Stride * x_.stride_h;
+      a.x_stride_plane = Stride * x_.stride_d;
+      a.x = x_.at(c.n, xd, xh) + in * channel_block;
+    }
+    run_channels(a, sums, clamped(x_.c - in * channel_block, 0, channel_block));
+  }
+
+  static void run_channels(GradientArguments a, float* sums, int64_t channels) {
+    const float* const x = a.x;
+    for (int64_t c = 0; c < channels;) {
+      a.x = x + c, a.sums = sums + c * lanes;
+      const int64_t left = channels - c;
       if (left >= wide) {
         run_tile<wide>(a), c += wide;
       } else if (wide > 4 && left >= 4) {
@@ -94,62 +240,117 @@ struct Gradient {
     }
   }
 
-  void run_item(int64_t item) const {
-    const Partition& p = partition;
-    const int64_t depth_group = item % p.depth_groups, group = item / p.depth_groups % p.groups,
-                  piece = item / p.depth_groups / p.groups;
-    const int kd_first = p.depth_groups == 1 ? 0 : static_cast<int>(depth_group),
-              kd_last = p.depth_groups == 1 ? K : kd_first + 1;
-    const int64_t first_block = group * p.group_blocks, last_block = first_block + p.group_blocks < p.blocks
-                                                                         ? first_block + p.group_blocks
-                                                                         : p.blocks;
-    float* const piece_sums = sums + piece * p.weight_floats();
-    const int64_t depth_floats = p.block_floats() / p.kernel_d;
-    for (int64_t block = first_block; block < last_block; ++block) {
-      std::memset(piece_sums + block * p.block_floats() + kd_first * depth_floats, 0,
-                  static_cast<size_t>((kd_last - kd_first) * depth_floats) * sizeof(float));
-    }
-    const int64_t voxels = p.chunks * p.planes;
-    for (int64_t i = piece_begin(voxels, p.pieces, piece); i < piece_begin(voxels, p.pieces, piece + 1);
-         ++i) {
-      const int64_t first = i / p.planes * chunk_rows, plane = i % p.planes,
-                    last = first + chunk_rows < dy.h ? first + chunk_rows : dy.h;
-      for (int64_t block = first_block; block < last_block; ++block) {
-        for (int kd = kd_first; kd < kd_last; ++kd) {
-          for (int kh = 0; kh < K; ++kh)
-            run_row_of_taps(piece_sums + block * p.block_floats(), plane / dy.d, plane % dy.d, first, last,
-                            block, kd, kh);
-        }
+  template <int Channels>
+  static void run_tile(const GradientArguments& a) {
+    with_block(a.out_channels,
+               [&](const auto& block) { gradient_tile<K, Stride, Padding, Channels>(a, block); });
+  }
+
+  void copy_dy(const Chunk& c, const Item& item) const {
+    if (!copies_dy_) return;
+    for (int64_t d = 0; d < c.planes; ++d) {
+      for (int64_t h = 0; h < c.rows; ++h) {
+        const float* const from = dy_.at(c.n, c.d + d, c.h + h);
+        float* const to = c.dy + (d * p_.rows + h) * dy_.w * lanes;
+        for (int64_t block = item.first_block; block < item.last_block; ++block)
+          copy_row<lanes>(to + (block - item.first_block) * dy_block(), from + block * lanes, dy_.stride_w,
+                          dy_.w, dy_.c - block * lanes);
       }
     }
   }
-};
 
-// dweight[o][i][tap] += the sum of the pieces, for the `lanes` output channels of a block and one i.
-void add_pieces(float* dweight, const float* sums, const Partition& p, int64_t out, int64_t block,
-                int64_t in) {
-  const int64_t outs = out - block * lanes < lanes ? out - block * lanes : lanes;
-  const float* const source = sums + block * p.block_floats() + in * lanes;
-  float taps[tap_floats];
-  for (int64_t tap = 0; tap < p.taps; ++tap) {
-    Vec sum{};
-    for (int64_t piece = 0; piece < p.pieces; ++piece)
-      sum += load(source + piece * p.weight_floats() + tap * p.in * lanes);
-    store(taps + tap * lanes, sum);
+  // Planes of one-plane chunks go round a ring, so that those that the chunk before has copied stay.
+  int64_t slot(const Chunk& c, int64_t xd) const {
+    return p_.planes == 1 ? (xd + K) % K : xd - (c.d * Stride - Padding);
   }
-  add_taps(dweight + (block * lanes * p.in + in) * p.taps, p.in * p.taps, outs, taps, p.taps);
-}
+  float* x_copy(const Chunk& c, int64_t in, int64_t xd, int64_t xh) const {
+    return c.x + in * x_block() + (slot(c, xd) * slot_rows_ + xh - (c.h * Stride - Padding)) * x_row();
+  }
+  void copy_x(const Chunk& c, const Item& item, bool continued) const {
+    if (!copies_x_) return;
+    const int64_t first_d = c.d * Stride - Padding, last_d = first_d + Stride * (c.planes - 1) + K,
+                  first_h = c.h * Stride - Padding, last_h = first_h + Stride * (c.rows - 1) + K,
+                  kept = continued && p_.planes == 1 ? first_d + K - Stride : first_d;
+    for (int64_t d = clamped(kept, 0, x_.d); d < clamped(last_d, 0, x_.d); ++d) {
+      for (int64_t h = clamped(first_h, 0, x_.h); h < clamped(last_h, 0, x_.h); ++h) {
+        const float* const from = x_.at(c.n, d, h);
+        for (int64_t in = item.first_in; in < item.last_in; ++in)
+          copy_row<channel_block>(x_copy(c, in - item.first_in, d, h), from + in * channel_block, x_.stride_w,
+                                  x_.w, x_.c - in * channel_block);
+      }
+    }
+  }
+
+  // A block of `Floats` channels of a row, of which `channels` exist; the others are zeros.
+  template <int64_t Floats>
+  static void copy_row(float* to, const float* from, int64_t stride, int64_t width, int64_t channels) {
+    for (int64_t w = 0; w < width; ++w, from += stride, to += Floats) {
+      if (channels >= Floats) {
+#pragma GCC unroll 4
+        for (int64_t c = 0; c < Floats; c += lanes) store(to + c, load(from + c));
+      } else {
+        for (int64_t c = 0; c < Floats; c += lanes)
+          store(to + c, c < channels ? load_up_to(from + c, channels - c) : Vec{});
+      }
+    }
+  }
+
+  // Asks for a share of the rows of dy and x that the next chunk is the first to need.
+  void prefetch(const Chunk& next, const Item& item, int64_t call, int64_t calls) const {
+    const int64_t dy_rows = next.planes * next.rows, x_planes = Stride * next.planes,
+                  rows = dy_rows + x_planes * Stride * next.rows;
+    for (int64_t i = piece_begin(rows, calls, call); i < piece_begin(rows, calls, call + 1); ++i) {
+      if (i < dy_rows) {
+        prefetch_row(dy_, dy_.at(next.n, next.d + i / next.rows, next.h + i % next.rows),
+                     item.first_block * lanes, item.last_block * lanes);
+      } else {
+        const int64_t row = i - dy_rows, h = next.h * Stride + row / x_planes,
+                      d = next.d * Stride - Padding + K - Stride + row % x_planes;
+        if (d >= 0 && d < x_.d && h < x_.h)
+          prefetch_row(x_, x_.at(next.n, d, h), item.first_in * channel_block, item.last_in * channel_block);
+      }
+    }
+  }
+  static void prefetch_row(const View<const float>& view, const float* p, int64_t first, int64_t last) {
+    constexpr int64_t line_floats = 16;
+    if (last > view.c) last = view.c;
+    if (view.stride_w < line_floats) {
+      for (int64_t i = 0; i < view.w * view.stride_w; i += line_floats) __builtin_prefetch(p + i, 0, 2);
+      return;
+    }
+    for (int64_t w = 0; w < view.w; ++w, p += view.stride_w) {
+      for (int64_t c = first; c < last; c += line_floats) __builtin_prefetch(p + c, 0, 2);
+    }
+  }
+
+  void add(int64_t block, int64_t in, const float* pair) const {
+    add_sums(dweight_ + (block * lanes * x_.c + in * channel_block) * p_.taps, pair, p_.taps, x_.c,
+             clamped(dy_.c - block * lanes, 0, lanes), clamped(x_.c - in * channel_block, 0, channel_block));
+  }
+
+  // The sums of all pieces for a pair of blocks, in their order, into those of the first.
+  void add_pieces(int64_t pair, float* sums) const {
+    float* const target = sums + pair * p_.pair_floats();
+    for (int64_t i = 0; i < p_.pair_floats(); i += lanes) {
+      Vec sum = load(target + i);
+      for (int64_t piece = 1; piece < p_.pieces; ++piece)
+        sum += load(target + piece * p_.weight_floats() + i);
+      store(target + i, sum);
+    }
+    add(pair / p_.in_blocks, pair % p_.in_blocks, target);
+  }
+
+  float* dweight_;
+  View<const float> dy_, x_;
+  Partition p_;
+  bool copies_dy_, copies_x_;
+  int64_t slots_, slot_rows_;
+};
 
 template <int K, int Stride, int Padding>
 void run_gradient(float* dweight, const View<const float>& dy, const View<const float>& x, const Exec& exec) {
   WorkspaceScope scope(*exec.workspace);
-  const Partition partition = make_partition(dy, x.c, K);
-  float* const sums =
-      scope.allocate<float>(static_cast<size_t>(partition.pieces * partition.weight_floats()));
-  const Gradient<K, Stride, Padding> gradient{dy, x, partition, sums};
-  parallel_for(partition.items(), 1, [&](int64_t item) { gradient.run_item(item); });
-  parallel_for(partition.blocks * x.c, 8,
-               [&](int64_t i) { add_pieces(dweight, sums, partition, dy.c, i / x.c, i % x.c); });
+  Gradient<K, Stride, Padding>(dweight, dy, x).run(scope);
 }
 
 }  // namespace

@@ -130,7 +130,7 @@ class WinogradGradient {
     GradientArguments a{};
     a.x_stride_w = channel_block, a.x_stride_row = dy_.w * channel_block, a.x_width = dy_.w;
     a.dy_stride_w = lanes, a.dy_stride_row = dy_.w * lanes, a.dy_width = dy_.w;
-    a.out_channels = lanes, a.rows = rows_, a.sum_stride = x_.c * lanes;
+    a.out_channels = lanes, a.planes = 1, a.rows = rows_, a.sum_stride = x_.c * lanes;
     int64_t call = 0;
     for (int64_t f = 0; f < frequencies; ++f) {
       for (int64_t i = 0; i < group_blocks_; ++i) {
