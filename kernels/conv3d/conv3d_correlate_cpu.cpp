@@ -8,8 +8,6 @@ namespace vg::kernels::cpu::VG_ISA {
 
 namespace {
 
-constexpr int64_t line_floats = 16;  // a cache line
-
 template <class Products, int K, int Stride, int Rows, int Width>
 constexpr Tile tile() {
   if constexpr (Rows * Width <= tile_vectors) {

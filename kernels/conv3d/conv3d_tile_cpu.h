@@ -12,6 +12,7 @@
 #include "kernels/common/simd.h"
 #include "kernels/common/stream.h"
 #include "kernels/conv3d/conv3d_pack_cpu.h"
+#include "kernels/conv3d/conv3d_prefetch_cpu.h"
 #include "kernels/conv3d/conv3d_products_cpu.h"
 
 namespace vg::kernels::cpu::VG_ISA {
@@ -237,6 +238,8 @@ struct GradientArguments {
   int64_t planes, rows;  ///< of dy
   float* sums;           ///< [K][input channels][lanes]
   int64_t sum_stride;    ///< between the taps in `sums`
+  Prefetcher* prefetcher = nullptr;
+  int64_t lines = 0;  ///< to ask for before each row
 };
 
 /// Input channels of a gradient tile: three taps, three vectors of dy and a broadcast are 28 of 32 or 16 of
@@ -261,6 +264,7 @@ __attribute__((noinline)) void gradient_tile(const GradientArguments& a, const B
   }
   for (int64_t i = 0, d = 0, r = 0; i < a.planes * a.rows; ++i, ++r) {
     if (r == a.rows) ++d, r = 0;
+    if (a.lines > 0) a.prefetcher->run(a.lines);
     const float* x = a.x + d * a.x_stride_plane + r * a.x_stride_row;
     const float* dy = a.dy + d * a.dy_stride_plane + r * a.dy_stride_row;
     if constexpr (Stride == 1 && K == 3) {

@@ -35,9 +35,9 @@ struct Partition {
   int64_t items() const { return pieces * groups * in_groups; }
 };
 
-void cut_voxels(Partition& p, const View<const float>& dy) {
-  // 20 KiB of a block of dy with AVX-512.
-  constexpr int64_t chunk_voxels = 320;
+void cut_voxels(Partition& p, const View<const float>& dy, int stride) {
+  // With AVX-512 20 KiB of a block of dy, or 10 KiB with 20 KiB of x behind a stride.
+  const int64_t chunk_voxels = stride == 1 ? 320 : 160;
   p.row_chunks = ceil_div(dy.h, clamped(chunk_voxels / dy.w, 1, dy.h));
   p.rows = ceil_div(dy.h, p.row_chunks);
   p.row_chunks = ceil_div(dy.h, p.rows);
@@ -49,13 +49,14 @@ void cut_voxels(Partition& p, const View<const float>& dy) {
 Partition make_partition(const View<const float>& dy, int64_t in, int k, int stride) {
   // Enough items to keep many cores busy, as long as adding up the pieces' sums stays cheap. An item's sums
   // stay in a share of the level-2 cache. Blocks of inputs are parted first: each of their items copies its
-  // own inputs, and dy again; a strided correlation copies eight voxels of x for one of dy.
+  // own inputs, and dy again; a strided correlation copies eight voxels of x for one of dy. Groups, unlike
+  // pieces, leave the sums as they are: there may be fewer for fewer threads, and less is copied.
   constexpr int64_t all_bytes = 4 << 20, item_bytes = 448 << 10, wanted_items = 64;
   const int64_t least_group = stride == 1 ? 1 : 64 / lanes;
   Partition p{};
   p.taps = int64_t{k} * k * k;
   p.blocks = ceil_div(dy.c, lanes), p.in_blocks = ceil_div(in, channel_block);
-  cut_voxels(p, dy);
+  cut_voxels(p, dy, stride);
   const auto bytes = [](int64_t floats) { return floats * static_cast<int64_t>(sizeof(float)); };
   const int64_t most_groups = p.in_blocks * ceil_div(p.blocks, least_group),
                 wanted = ceil_div(wanted_items, most_groups),
@@ -64,7 +65,8 @@ Partition make_partition(const View<const float>& dy, int64_t in, int k, int str
   p.group = p.blocks, p.in_group = p.in_blocks;
   const auto groups = [&] {
     p.groups = ceil_div(p.blocks, p.group), p.in_groups = ceil_div(p.in_blocks, p.in_group);
-    return p.items() >= wanted_items && bytes(p.group * p.in_group * p.pair_floats()) <= item_bytes;
+    return p.items() >= clamped(8 * thread_count(), 1, wanted_items) &&
+           bytes(p.group * p.in_group * p.pair_floats()) <= item_bytes;
   };
   while (!groups()) {
     if (p.in_group > 1) {
@@ -129,6 +131,9 @@ class Gradient {
     int64_t first_block, last_block, first_in, last_in;
     float* sums;  // of its pairs
     int64_t block_stride, in_stride;
+    float* pair(int64_t block, int64_t in) const {
+      return sums + (block - first_block) * block_stride + (in - first_in) * in_stride;
+    }
   };
 
   int64_t dy_block() const { return p_.planes * p_.rows * dy_.w * lanes; }
@@ -154,7 +159,6 @@ class Gradient {
               in_group,        clamped(p_.in_blocks, 0, in_group + p_.in_group),
               nullptr,         0,
               p_.pair_floats()};
-    const int64_t pairs = (item.last_block - group) * (item.last_in - in_group);
     if (sums == nullptr) {
       item.sums = scratch, item.block_stride = p_.in_group * p_.pair_floats();
       scratch += p_.group * p_.in_group * p_.pair_floats();
@@ -169,28 +173,43 @@ class Gradient {
       c.dy = scratch, c.x = scratch + dy_floats();
       copy_dy(c, item);
       copy_x(c, item, i > first && i % p_.plane_chunks != 0);
-      const Chunk next = chunk(i + 1 < last ? i + 1 : i);
-      int64_t call = 0;
-      for (int64_t block = item.first_block; block < item.last_block; ++block) {
-        for (int64_t in = item.first_in; in < item.last_in; ++in) {
-          float* const pair = item.sums + (block - item.first_block) * item.block_stride +
-                              (in - item.first_in) * item.in_stride;
-          if (i == first) std::memset(pair, 0, static_cast<size_t>(p_.pair_floats()) * sizeof(float));
-          for (int kd = 0; kd < K; ++kd) {
-            for (int kh = 0; kh < K; ++kh) {
-              prefetch(next, item, call++, pairs * K * K);
-              run_row_of_taps(c, item, block, in, kd, kh, pair + (kd * K + kh) * K * channel_block * lanes);
-            }
+      Prefetcher ahead;
+      if (i + 1 < last) {
+        ahead = operands(chunk(i + 1), item);
+      } else if (sums == nullptr) {
+        ahead.add(gradients(item));
+      }
+      run_chunk(c, item, i == first, ahead);
+    }
+    if (sums != nullptr) return;
+    for (int64_t block = item.first_block; block < item.last_block; ++block) {
+      for (int64_t in = item.first_in; in < item.last_in; ++in) add(block, in, item.pair(block, in));
+    }
+  }
+
+  void run_chunk(const Chunk& c, const Item& item, bool first, Prefetcher& ahead) const {
+    const int64_t tiles = ceil_div(clamped(x_.c, 1, channel_block), wide),
+                  pairs = (item.last_block - item.first_block) * (item.last_in - item.first_in),
+                  lines = ceil_div(ahead.lines(), pairs * K * K * tiles * c.planes * c.rows);
+    for (int64_t in = item.first_in; in < item.last_in; ++in) {
+      for (int64_t block = item.first_block; first && block < item.last_block; ++block)
+        std::memset(item.pair(block, in), 0, static_cast<size_t>(p_.pair_floats()) * sizeof(float));
+      for (int kd = 0; kd < K; ++kd) {
+        for (int kh = 0; kh < K; ++kh) {
+          for (int64_t block = item.first_block; block < item.last_block; ++block) {
+            GradientArguments a{};
+            a.sums = item.pair(block, in) + (kd * K + kh) * K * channel_block * lanes;
+            a.prefetcher = &ahead, a.lines = lines;
+            run_row_of_taps(a, c, item, block, in, kd, kh);
           }
-          if (sums == nullptr && i + 1 == last) add(block, in, pair);
         }
       }
     }
   }
 
   // All input channels of a block for one block of output channels, one row of taps and a chunk.
-  void run_row_of_taps(const Chunk& c, const Item& item, int64_t block, int64_t in, int kd, int kh,
-                       float* sums) const {
+  void run_row_of_taps(GradientArguments& a, const Chunk& c, const Item& item, int64_t block, int64_t in,
+                       int kd, int kh) const {
     // dy's planes and rows whose inputs lie in x.
     int64_t d = c.d, last_d = c.d + c.planes, h = c.h, last_h = c.h + c.rows;
     while (d < last_d && d * Stride - Padding + kd < 0) ++d;
@@ -199,7 +218,6 @@ class Gradient {
     while (h < last_h && (last_h - 1) * Stride - Padding + kh >= x_.h) --last_h;
     if (d == last_d || h == last_h) return;
     const int64_t xd = d * Stride - Padding + kd, xh = h * Stride - Padding + kh;
-    GradientArguments a{};
     a.x_width = x_.w, a.dy_width = dy_.w, a.planes = last_d - d, a.rows = last_h - h;
     a.out_channels = lanes, a.sum_stride = channel_block * lanes;
     if (copies_dy_) {
@@ -220,11 +238,12 @@ class Gradient {
       a.x_stride_plane = Stride * x_.stride_d;
       a.x = x_.at(c.n, xd, xh) + in * channel_block;
     }
-    run_channels(a, sums, clamped(x_.c - in * channel_block, 0, channel_block));
+    run_channels(a, clamped(x_.c - in * channel_block, 0, channel_block));
   }
 
-  static void run_channels(GradientArguments a, float* sums, int64_t channels) {
+  static void run_channels(GradientArguments& a, int64_t channels) {
     const float* const x = a.x;
+    float* const sums = a.sums;
     for (int64_t c = 0; c < channels;) {
       a.x = x + c, a.sums = sums + c * lanes;
       const int64_t left = channels - c;
@@ -295,32 +314,30 @@ class Gradient {
     }
   }
 
-  // Asks for a share of the rows of dy and x that the next chunk is the first to need.
-  void prefetch(const Chunk& next, const Item& item, int64_t call, int64_t calls) const {
-    const int64_t dy_rows = next.planes * next.rows, x_planes = Stride * next.planes,
-                  rows = dy_rows + x_planes * Stride * next.rows;
-    for (int64_t i = piece_begin(rows, calls, call); i < piece_begin(rows, calls, call + 1); ++i) {
-      if (i < dy_rows) {
-        prefetch_row(dy_, dy_.at(next.n, next.d + i / next.rows, next.h + i % next.rows),
-                     item.first_block * lanes, item.last_block * lanes);
-      } else {
-        const int64_t row = i - dy_rows, h = next.h * Stride + row / x_planes,
-                      d = next.d * Stride - Padding + K - Stride + row % x_planes;
-        if (d >= 0 && d < x_.d && h < x_.h)
-          prefetch_row(x_, x_.at(next.n, d, h), item.first_in * channel_block, item.last_in * channel_block);
-      }
-    }
+  // What the next chunk of an item is the first to need.
+  Prefetcher operands(const Chunk& next, const Item& item) const {
+    Prefetcher result;
+    const int64_t c = item.first_block * lanes, in = item.first_in * channel_block;
+    result.add(region(dy_, next.n, next.d, next.h, 0, next.planes, next.rows, dy_.w, c,
+                      clamped(dy_.c, 0, item.last_block * lanes) - c));
+    result.add(region(x_, next.n, next.d * Stride - Padding + K - Stride, next.h * Stride - Padding, 0,
+                      Stride * next.planes, Stride * (next.rows - 1) + K, x_.w, in,
+                      clamped(x_.c, 0, item.last_in * channel_block) - in));
+    return result;
   }
-  static void prefetch_row(const View<const float>& view, const float* p, int64_t first, int64_t last) {
-    constexpr int64_t line_floats = 16;
-    if (last > view.c) last = view.c;
-    if (view.stride_w < line_floats) {
-      for (int64_t i = 0; i < view.w * view.stride_w; i += line_floats) __builtin_prefetch(p + i, 0, 2);
-      return;
-    }
-    for (int64_t w = 0; w < view.w; ++w, p += view.stride_w) {
-      for (int64_t c = first; c < last; c += line_floats) __builtin_prefetch(p + c, 0, 2);
-    }
+
+  // Of an item's weights.
+  Region gradients(const Item& item) const {
+    const int64_t in = item.first_in * channel_block, out = item.first_block * lanes,
+                  ins = clamped(x_.c, 0, item.last_in * channel_block) - in,
+                  outs = clamped(dy_.c, 0, item.last_block * lanes) - out;
+    return {dweight_ + (out * x_.c + in) * p_.taps,
+            line_floats,
+            ceil_div(ins * p_.taps, line_floats),
+            outs,
+            x_.c * p_.taps,
+            1,
+            0};
   }
 
   void add(int64_t block, int64_t in, const float* pair) const {
