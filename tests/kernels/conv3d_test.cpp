@@ -73,6 +73,12 @@ const Conv3dCase cpu_cases[] = {
     {{16, 32, 3, 2, 1}, 1, 4, 8, 40}, {{17, 33, 3, 2, 0}, 1, 5, 6, 13}, {{16, 8, 1, 1, 0}, 2, 3, 5, 50},
     {{33, 48, 1, 2, 0}, 1, 3, 4, 29}, {{5, 7, 3, 1, 0}, 1, 4, 9, 17},   {{64, 80, 3, 1, 1}, 1, 3, 2, 4},
 };
+// Pieces of the weight gradient's sums of several chunks: of one plane, the copies of which go round a ring,
+// and of several.
+const Conv3dCase chunk_cases[] = {{{17, 18, 3, 1, 1}, 1, 12, 2, 170},
+                                  {{18, 17, 3, 2, 1}, 1, 39, 3, 162},
+                                  {{33, 34, 3, 1, 1}, 2, 21, 5, 17},
+                                  {{33, 72, 3, 2, 1}, 1, 9, 14, 11}};
 
 class Conv3dCpuTest : public ::testing::Test {
  protected:
@@ -92,10 +98,11 @@ TEST_F(Conv3dCpuTest, IntegersAreExact) {
   };
   for (const Conv3dCase& c : cpu_cases) run(c);
   for (const Conv3dCase& c : small_cases) run(c);
+  for (const Conv3dCase& c : chunk_cases) run(c);
 }
 
 TEST_F(Conv3dCpuTest, SameBitsForAnyNumberOfThreads) {
-  for (const Conv3dCase& c : {cpu_cases[1], cpu_cases[5], cpu_cases[9]}) {
+  for (const Conv3dCase& c : {cpu_cases[1], cpu_cases[5], cpu_cases[9], cpu_cases[11], chunk_cases[1]}) {
     SCOPED_TRACE(::testing::Message() << c);
     const ConvOracle oracle(c.params, c.n, c.d, c.h, c.w);
     const auto &xe = oracle.x(), &ye = oracle.y();
