@@ -26,7 +26,8 @@ class Step final : public Schedule {
     kernels::require(step_size > 0, "step schedule: step_size is ", step_size, ", expected > 0");
   }
   [[nodiscard]] double factor(int64_t epoch) const override {
-    return std::pow(gamma_, static_cast<double>(epoch / step_size_));
+    const int64_t steps = epoch / step_size_;
+    return std::pow(gamma_, static_cast<double>(steps));
   }
 
  private:

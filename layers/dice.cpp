@@ -4,8 +4,6 @@
 
 namespace vg {
 
-using kernels::require;
-
 namespace {
 
 /// The weights of the channels that count: the background's is skipped if it was given but is left out.

@@ -2,6 +2,9 @@
 // other.
 #include "kernels/conv3d/conv3d_inference.h"
 
+#include <bit>
+#include <cmath>
+
 #include "kernels/common/bfloat16.h"
 #include "kernels/conv3d/conv3d_method.h"
 #include "kernels/conv_transpose3d/conv_transpose3d_inference.h"
@@ -306,6 +309,23 @@ TEST_F(Conv3dInferenceTest, Bfloat16ProductsHaveTheSameBitsForAnyNumberOfThreads
     };
     const std::vector<float> expected = run(1);
     for (const int threads : {2, 3, 8}) EXPECT_EQ(run(threads), expected) << threads;
+  }
+}
+
+TEST_F(Conv3dInferenceTest, Bfloat16ProductsPassNaNOn) {
+  // Payloads that rounding like a number's would turn into infinity and into -0.
+  for (const uint32_t bits : {0x7F800001u, 0x7FFFFFFFu}) {
+    std::vector<float> x(4 * 27, 1.0f);
+    x[4 * 13] = std::bit_cast<float>(bits);
+    const std::vector<float> weight(4 * 4 * 27, 1.0f), bias(4, 0.0f);
+    for (const auto method : {cpu::ConvolutionMethod::direct, cpu::ConvolutionMethod::winograd}) {
+      cpu::force_convolution_method(method);
+      for_each_bfloat16_instruction_set([&] {
+        for (const float y :
+             run_bfloat16(Plain{{4, 4, 3, 1, 1}}, {1, 3, 3, 3}, x, weight, bias, {1, 0, 0}, exec()))
+          EXPECT_TRUE(std::isnan(y)) << y;
+      });
+    }
   }
 }
 

@@ -45,7 +45,8 @@ TEST(FoldedConv3d, EqualsConvolutionNormAndActivation) {
       const Tensor both = Tensor::activation_like(expected, 40);
       both.fill(7);
       const Tensor into = both.channels(16, 40);
-      EXPECT_EQ(folded(x, into).values(), folded(x).values());
+      folded(x, into);
+      EXPECT_EQ(into.values(), folded(x).values());
       EXPECT_EQ(both.channels(0, 16).values(),
                 std::vector<float>(static_cast<size_t>(both.channels(0, 16).elements()), 7));
     }
@@ -100,6 +101,25 @@ TEST(FoldedConv3d, DoesNotSeeLaterChanges) {
   convolution.weight().fill(0);
   convolution.bias().fill(0);
   EXPECT_EQ(folded(x).values(), before);
+}
+
+TEST(FoldedConv3d, TakesASlopeForEachChannelAndKeepsIt) {
+  const NoGradGuard no_grad;
+  const Tensor x = random_activation({1, 3, 3, 3, 4}, 1, Device::cpu);
+  const std::vector<float> slopes = uniform(8, 17, -1, 1);
+  BatchNorm3d norm(8);
+  norm.train(false);
+  set_norm(norm, 8);
+  const auto check = [&](const auto& convolution) {
+    set_weights(convolution);
+    const FusedActivation activation{{.kind = ActivationKind::prelu}, Tensor::from_values({8}, slopes)};
+    const FoldedConv3d folded(convolution, &norm, activation);
+    const std::vector<float> expected = norm(convolution(x), activation).values();
+    activation.slope.fill(0);
+    EXPECT_TRUE(all_close(folded(x).values(), expected, 4 * float_tolerance(27 * 4)));
+  };
+  check(Conv3d({.in_channels = 4, .out_channels = 8}));
+  check(ConvTranspose3d({.in_channels = 4, .out_channels = 8}));
 }
 
 }  // namespace
