@@ -145,7 +145,7 @@ inline void multiply_strip(float* out, const float* in, int64_t stride, int64_t 
 }
 
 /// sums[lanes] and squares[lanes] += the sums of x and x^2 along a row of scratch, each lane for itself;
-/// taken of x - k as in add_moments().
+/// taken of x - k as in add_shifted_moments().
 VG_INLINE void add_lane_moments(double* sums, double* squares, const float* row, const VoxelStrip& strip) {
   const Vec first = broadcast(row[0]);
   Vec sum{}, square{}, count{};

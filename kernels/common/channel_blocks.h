@@ -79,33 +79,16 @@ VG_INLINE void add_to(double* sums, Vec v, const Block& block) {
   add_to(sums, widen(v), block);
 }
 
-/// Adds the sums of x and x^2 along a strip of `count` voxels at p. They are taken in float of x - k, k the
-/// strip's first value, and moved to the origin in double: no cancellation unless |mean| exceeds the
-/// deviation by more than doubles can tell.
+/// Adds the sums of x and x^2 of `count` values to `sums` and `squares`, given those of x - k, taken in
+/// float: no cancellation unless |k| exceeds the deviation by more than doubles can tell.
 template <class Block>
-VG_INLINE void add_moments(double* sums, double* squares, const float* p, int64_t count, int64_t stride,
-                           const Block& block) {
-  const Vec first = block.load(p);
-  Vec sum[2] = {}, square[2] = {};
-  int64_t i = 0;
-  for (; i + 2 <= count; i += 2, p += 2 * stride) {
-    for (int part = 0; part < 2; ++part) {
-      const Vec v = block.load(p + part * stride) - first;
-      sum[part] += v;
-      square[part] += v * v;
-    }
-  }
-  if (i < count) {
-    const Vec v = block.load(p) - first;
-    sum[0] += v;
-    square[0] += v * v;
-  }
-  const VecDouble k = widen(first);
-  VecDouble s = widen(sum[0] + sum[1]), q = widen(square[0] + square[1]);
-  const double n = static_cast<double>(count);
+VG_INLINE void add_shifted_moments(double* sums, double* squares, Vec k, Vec sum, Vec square, double count,
+                                   const Block& block) {
+  const VecDouble shift = widen(k);
+  VecDouble s = widen(sum), q = widen(square);
   for (int half = 0; half < 2; ++half) {
-    q.half[half] += k.half[half] * (2.0 * s.half[half] + n * k.half[half]);
-    s.half[half] += n * k.half[half];
+    q.half[half] += shift.half[half] * (2.0 * s.half[half] + count * shift.half[half]);
+    s.half[half] += count * shift.half[half];
   }
   add_to(sums, s, block);
   add_to(squares, q, block);

@@ -144,6 +144,34 @@ TEST_P(Norm3dTest, ExactOnIntegersOnEveryPlacement) {
   });
 }
 
+// Statistics, apply and backward against the oracle.
+void check_on_floats(DeviceKind device, const Exec& exec, const Extents& s, const Case& k,
+                     const Placement& p) {
+  SCOPED_TRACE(describe(s, k));
+  const int64_t groups = statistics_count(s, k);
+  auto x = uniform(s.count(), 1);
+  const auto dy = uniform(s.count(), 2);
+  for (size_t i = 0; i < x.size(); ++i) x[i] += static_cast<float>(i % static_cast<size_t>(s.c) % 7);
+  const Weights w(device, uniform(s.c, 4), uniform(s.c, 5), uniform(k.params.activation.slope_count, 6), k);
+  const Buffer<float> m(device, groups), v(device, groups);
+  Activation<float> vx(device, s.n, s.d, s.h, s.w, s.c, x, p), g(device, s.n, s.d, s.h, s.w, s.c, dy, p),
+      y(device, s.n, s.d, s.h, s.w, s.c), dx(device, s.n, s.d, s.h, s.w, s.c, p);
+  norm3d_statistics(m.data(), v.data(), vx, k.params, exec);
+  norm3d_apply(y, vx, m.data(), v.data(), w.gamma(), w.beta(), w.slope(), k.params, exec);
+  norm3d_backward(dx, w.dgamma(), w.dbeta(), w.dslope(), g, vx, m.data(), v.data(), w.gamma(), w.beta(),
+                  w.slope(), k.params, exec);
+  const NormStatistics t = norm_statistics(to_doubles(x), s.norm(), k.params);
+  EXPECT_TRUE(all_close(m.get(), t.mean, 1e-6, 1e-6));
+  EXPECT_TRUE(all_close(v.get(), t.variance, 1e-6, 1e-6));
+  const double magnitude =
+      1 / std::sqrt(std::max(1e-3, *std::min_element(t.variance.begin(), t.variance.end())));
+  EXPECT_TRUE(
+      all_close(y.get(), norm_apply(to_doubles(x), t, w.oracle(), s.norm(), k.params), 4e-6 * magnitude));
+  const NormGradients e = norm_backward(to_doubles(dy), to_doubles(x), t, w.oracle(), s.norm(), k.params);
+  EXPECT_TRUE(all_close(dx.get(), e.dx, 1e-5 * magnitude * magnitude));
+  w.expect_gradients(e, float_tolerance(s.count(), 4 * magnitude));
+}
+
 TEST_P(Norm3dTest, StatisticsApplyAndBackwardOnFloats) {
   for_each_instruction_set(device(), [&] {
     for (const Extents& s : shapes) {
@@ -151,33 +179,23 @@ TEST_P(Norm3dTest, StatisticsApplyAndBackwardOnFloats) {
       size_t turn = 0, index = 0;
       for (const Case& k : cases(s.c)) {
         if (!takes(device(), s, index++)) continue;
-        SCOPED_TRACE(describe(s, k));
-        const Placement p = placements()[turn++ % placements().size()];
-        const int64_t groups = statistics_count(s, k);
-        auto x = uniform(s.count(), 1);
-        const auto dy = uniform(s.count(), 2);
-        for (size_t i = 0; i < x.size(); ++i) x[i] += static_cast<float>(i % static_cast<size_t>(s.c) % 7);
-        const Weights w(device(), uniform(s.c, 4), uniform(s.c, 5),
-                        uniform(k.params.activation.slope_count, 6), k);
-        const Buffer<float> m(device(), groups), v(device(), groups);
-        Activation<float> vx(device(), s.n, s.d, s.h, s.w, s.c, x, p),
-            g(device(), s.n, s.d, s.h, s.w, s.c, dy, p), y(device(), s.n, s.d, s.h, s.w, s.c),
-            dx(device(), s.n, s.d, s.h, s.w, s.c, p);
-        norm3d_statistics(m.data(), v.data(), vx, k.params, exec());
-        norm3d_apply(y, vx, m.data(), v.data(), w.gamma(), w.beta(), w.slope(), k.params, exec());
-        norm3d_backward(dx, w.dgamma(), w.dbeta(), w.dslope(), g, vx, m.data(), v.data(), w.gamma(), w.beta(),
-                        w.slope(), k.params, exec());
-        const NormStatistics t = norm_statistics(to_doubles(x), s.norm(), k.params);
-        EXPECT_TRUE(all_close(m.get(), t.mean, 1e-6, 1e-6));
-        EXPECT_TRUE(all_close(v.get(), t.variance, 1e-6, 1e-6));
-        const double magnitude =
-            1 / std::sqrt(std::max(1e-3, *std::min_element(t.variance.begin(), t.variance.end())));
-        EXPECT_TRUE(all_close(y.get(), norm_apply(to_doubles(x), t, w.oracle(), s.norm(), k.params),
-                              4e-6 * magnitude));
-        const NormGradients e =
-            norm_backward(to_doubles(dy), to_doubles(x), t, w.oracle(), s.norm(), k.params);
-        EXPECT_TRUE(all_close(dx.get(), e.dx, 1e-5 * magnitude * magnitude));
-        w.expect_gradients(e, float_tolerance(s.count(), 4 * magnitude));
+        check_on_floats(device(), exec(), s, k, placements()[turn++ % placements().size()]);
+      }
+    }
+  });
+}
+
+// On the CPU: enough rows for many pieces of several stretches, the last ones incomplete.
+TEST(Norm3dStretches, ManyPieces) {
+  constexpr DeviceKind cpu = DeviceKind::cpu;
+  Workspace workspace(cpu);
+  const Exec exec{cpu, nullptr, &workspace};
+  for_each_instruction_set(cpu, [&] {
+    for (const Extents& s : {Extents{2, 5, 41, 5, 33}, Extents{3, 2, 29, 80, 4}, Extents{2, 3, 7, 140, 17}}) {
+      for (const bool per_instance : {false, true}) {
+        const ActivationKind kind = per_instance ? ActivationKind::prelu : ActivationKind::relu;
+        check_on_floats(cpu, exec, s, {{per_instance, 1e-3f, false, {kind, 0.25f, 1}}, true},
+                        placements().back());
       }
     }
   });
@@ -267,7 +285,7 @@ TEST(Norm3dOracle, AgreesWithFiniteDifferences) {
 
 TEST(Norm3dThreads, SameBitsForAnyNumberOfThreads) {
   constexpr DeviceKind cpu = DeviceKind::cpu;
-  const Extents s{2, 6, 9, 11, 20};
+  const Extents s{2, 12, 19, 11, 20};
   const auto x = uniform(s.count(), 1), dy = uniform(s.count(), 2);
   expect_thread_independent([&] {
     Workspace workspace(cpu);
