@@ -153,7 +153,8 @@ bool halo_tile_applies(const Conv3dParams& p, const View<const bfloat16>& out, c
 bool gemm_applies(const Conv3dParams& p, const View<const bfloat16>& out, const View<const bfloat16>& in,
                   const CudaLimits& limits) {
   const GemmTile widest{p.kernel_size, 64};
-  return gemm_kernels_apply(p, out, in, widest.shared_bytes(), limits);
+  const int shared_bytes = std::max(widest.shared_bytes(), GemmPlaneTile::shared_bytes());
+  return gemm_kernels_apply(p, out, in, shared_bytes, limits);
 }
 
 bool gemm_warpgroup_applies(const Conv3dParams& p, const View<const bfloat16>& out,
@@ -188,7 +189,8 @@ bool pointwise_applies(const Conv3dParams& p, const View<const bfloat16>& out, c
 
 bool gemm_wgrad_applies(const Conv3dParams& p, const View<const bfloat16>& dy, const View<const bfloat16>& x,
                         const CudaLimits& limits) {
-  return gemm_kernels_apply(p, dy, x, GemmWgradTile::shared_bytes, limits);
+  const int shared_bytes = std::max(GemmWgradTile::shared_bytes, GemmPlaneWgradTile::shared_bytes);
+  return gemm_kernels_apply(p, dy, x, shared_bytes, limits);
 }
 
 bool halo_wgrad_applies(const Conv3dParams& p, const View<const bfloat16>& dy, const View<const bfloat16>& x,
@@ -230,7 +232,7 @@ bool strided_gemm_transposed_applies(const Conv3dParams& p, const View<const bfl
 bool strided_gemm_wgrad_applies(const Conv3dParams& p, const View<const bfloat16>& dy,
                                 const View<const bfloat16>& x, const CudaLimits& limits) {
   return x.c >= 32 && dy.c >= 64 && dy.w <= StridedGemmWgradTile::widest &&
-         strided_gemm_kernels_apply(p, x, dy, strided_gemm_wgrad_tile(x.c).shared_bytes(), limits);
+         strided_gemm_kernels_apply(p, x, dy, strided_gemm_wgrad_tile(x.c, dy.c).shared_bytes(), limits);
 }
 
 Conv3dAlgorithm choose_conv3d_algorithm(const Conv3dParams& params, const View<const bfloat16>& out,

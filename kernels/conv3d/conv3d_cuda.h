@@ -82,6 +82,10 @@ void conv3d_backward_input_gemm_warpgroup(View<bfloat16> dx, View<const bfloat16
 void conv3d_backward_weight_gemm(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
                                  const Conv3dParams& params, const Exec& exec, int64_t pieces = 0);
 
+/// What it does with kernel 3 where a row has at most GemmPlaneWgradTile::widest voxels.
+void conv3d_backward_weight_gemm_plane(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
+                                       const Exec& exec, int64_t pieces = 0);
+
 /// conv3d_forward and _backward_weight on tensor cores from 1 to 4 channels, where first_layer_applies();
 /// statistics and order of sums as with halo tiles.
 void conv3d_forward_first_layer(View<bfloat16> y, View<const bfloat16> x, const float* weight,

@@ -345,6 +345,9 @@ struct GemmOperands {
   int64_t pieces;     ///< or 0: as many as fill a GPU
 };
 
+/// The product with GemmPlaneTile.
+void gemm_plane(const GemmOperands& o, const Exec& exec);
+
 /// Launches the kernel for a product of `position_blocks` blocks of T's positions with `pieces` pieces, and
 /// what must come before and after it.
 template <class T>

@@ -95,6 +95,7 @@ __global__ void __launch_bounds__(block_threads, 4) add_pieces_kernel(GemmProduc
 
 void convolve(const GemmOperands& o, int kernel_size, const Exec& exec) {
   if (o.out.elements() == 0) return;
+  if (kernel_size == 3 && GemmPlaneTile::suits(o.out.c, o.out.w)) return gemm_plane(o, exec);
   const auto with = [&]<int KernelSize>() {
     if (o.out.c <= 32) return launch_gemm<Tile<KernelSize, 32>>(o, exec);
     launch_gemm<Tile<KernelSize, 64>>(o, exec);

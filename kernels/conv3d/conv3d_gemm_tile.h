@@ -48,6 +48,24 @@ struct GemmTile {
   }
 };
 
+/// Kernel 3 without the columns of zeros: a block computes 256 voxels x 128 channels in eight warps of 64 x
+/// 64; a step is one tap and 32 channels. The tile of the input is by a row and a voxel at each end longer
+/// than the block's voxels and lasts nine steps: 88 products a byte from the second-level cache.
+struct GemmPlaneTile {
+  static constexpr int warps_c = 2, threads = 256, columns = 128, positions = 256, row_bytes = 64;
+  static constexpr int widest = 31, rows = positions + 2 * widest + 2;
+  static constexpr int input_bytes = rows * row_bytes, weight_bytes = columns * row_bytes;
+  static constexpr int ahead = 2, weight_ring = ahead + 1, input_ring = 2, zero_bytes = 128;
+  VG_INLINE static constexpr int shared_bytes() {
+    return input_ring * input_bytes + weight_ring * weight_bytes + zero_bytes;
+  }
+  /// Where it takes less than tiles of positions with columns of zeros: those would be an eighth and more.
+  static constexpr int64_t widest_row = 8;
+  VG_INLINE static constexpr bool suits(int64_t out_channels, int64_t width) {
+    return out_channels % columns == 0 && width <= widest_row;
+  }
+};
+
 /// The output channel of column `column` of fragment `fragment` (of 8 columns): a lane, which holds columns
 /// 2 q and 2 q + 1 of every fragment, then holds 8 neighbouring channels of every 32.
 VG_INLINE constexpr int gemm_channel(int fragment, int column) {
@@ -63,6 +81,23 @@ struct GemmWgradTile {
   static constexpr int channels = 64, positions = 48, warps = 4, threads = 128, ring = 4;
   static constexpr int stage_bytes = positions * channels * 2;  ///< of x or dy
   static constexpr int shared_bytes = 2 * ring * stage_bytes;
+};
+
+/// The same for rows of at most `widest` voxels: a block takes one kd and its nine taps, in stages of 32
+/// voxels without padding between rows. A warp takes 16 input and 32 output channels: 36 products of 16
+/// voxels for 11 loads, 144 sums a lane. 144 products a byte from the second-level cache.
+struct GemmPlaneWgradTile {
+  static constexpr int channels = 64, positions = 32, threads = 256, widest = 31;
+  /// Stages ahead of the one in use; and of x and dy those behind it, into which the taps, by two rows and
+  /// two voxels, and the voxel itself, by a row and a voxel, reach back.
+  static constexpr int ahead = 2, behind = 2, dy_behind = 1;
+  static constexpr int row_bytes = channels * 2, stage_bytes = positions * row_bytes;
+  /// A row of zeros, from a ring's length on the ring of dy, then that of x.
+  static constexpr int dy_ring_bytes = 4 * stage_bytes, x_ring_bytes = 8 * stage_bytes;
+  static constexpr int shared_bytes = 2 * x_ring_bytes;
+  static_assert(2 * widest + 2 <= behind * positions && widest + 1 <= dy_behind * positions &&
+                (behind + 1 + ahead) * stage_bytes <= x_ring_bytes &&
+                (dy_behind + 1 + ahead) * stage_bytes <= dy_ring_bytes && 2 * dy_ring_bytes == x_ring_bytes);
 };
 
 /// Voxels and padding as positions.

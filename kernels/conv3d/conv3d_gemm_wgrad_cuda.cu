@@ -1,5 +1,6 @@
 // Gradient of the weights of a convolution of stride 1 that keeps the extents (kernel 3, padding 1; kernel
-// 1) on tensor cores, for wide layers: for one tap a matrix product over positions (conv3d_gemm_tile.h),
+// 1) on tensor cores, for wide layers, with kernel 3 for rows longer than conv3d_gemm_wgrad_plane_cuda.cu
+// takes: for one tap a matrix product over positions (conv3d_gemm_tile.h),
 // dw[i][o] = sum over p of x[p + tap][i] dy[p][o]. A block takes 64 input and 64 output channels of one
 // (kd, kh) and all kw, which are shifts of the same rows of x. Positions are cut into pieces; a second pass
 // adds their partial sums in order.
@@ -317,6 +318,8 @@ void accumulate_taps(float* dweight, const float* partials, int64_t pairs, int64
 void conv3d_backward_weight_gemm(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
                                  const Conv3dParams& params, const Exec& exec, int64_t pieces) {
   if (dy.elements() == 0) return;
+  if (params.kernel_size == 3 && dy.w <= GemmPlaneWgradTile::widest)
+    return conv3d_backward_weight_gemm_plane(dweight, dy, x, exec, pieces);
   if (params.kernel_size == 3) return launch<3>(dweight, dy, x, exec, pieces);
   WorkspaceScope scope(*exec.workspace);
   launch<1>(dweight, with_one_stride(dy, scope, exec), with_one_stride(x, scope, exec), exec, pieces);

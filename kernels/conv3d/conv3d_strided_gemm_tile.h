@@ -71,14 +71,13 @@ struct StridedGemmTransposedTile : StridedGemmTile {
   VG_INLINE static constexpr int shared_bytes() { return stages * stage_bytes + zero_bytes; }
 };
 
-/// The gradient of the weights: a block takes 32 or 64 fine and 64 coarse channels of one kd and its nine
-/// taps. A warp takes 16 fine and 32 coarse channels: 36 products of 16 voxels for 11 loads, 144 sums a lane.
-/// In a stage it takes 16 voxels twice; with 32 fine channels there are twice as many voxels, and each half
-/// of the warps takes every other 16.
+/// The gradient of the weights: a block takes fine and coarse channels of one kd and its nine taps: 32 and
+/// 128, for which it reads least, 64 and 64 or 32 and 64. A warp takes 16 fine and 32 coarse channels: 36
+/// products of 16 voxels for 11 loads, 144 sums a lane. In a stage it takes 16 voxels twice; with 32 and 64
+/// channels there are twice as many voxels, and each half of the warps takes every other 16.
 struct StridedGemmWgradTile : StridedGemmTile {
-  int fine_channels;
+  int fine_channels, coarse_channels;
 
-  static constexpr int coarse_channels = 64;
   static constexpr int widest = 31;  ///< coarse voxels a row: taps reach one stage back
   /// The stages of a parity move through a ring: the one before, the one in use, and those that are copied.
   static constexpr int ahead = 2, ring = ahead + 2;
@@ -86,26 +85,29 @@ struct StridedGemmWgradTile : StridedGemmTile {
   static constexpr int ring_row_bytes = 128;
   static constexpr int taps = 9, fragments = 4, sums = taps * fragments * 4;  ///< of a lane
 
-  VG_INLINE constexpr int halves() const { return 64 / fine_channels; }
+  VG_INLINE constexpr int halves() const { return 64 * 64 / (fine_channels * coarse_channels); }
   VG_INLINE constexpr int positions() const { return 32 * halves(); }  ///< of a stage
   VG_INLINE constexpr int ring_bytes() const { return ring * positions() * ring_row_bytes; }
-  /// Zeros follow each ring at the same distance.
+  /// Zeros follow each ring of fine channels at the same distance.
   VG_INLINE constexpr int ring_pitch() const { return ring_bytes() + zero_bytes; }
   VG_INLINE constexpr int fine_rings() const { return fine_channels / 16; }
+  VG_INLINE constexpr int coarse_rings() const { return coarse_channels / 64; }
   VG_INLINE constexpr int shared_bytes() const {
-    const int rings = fine_rings() * ring_pitch() + ring_bytes(),
+    const int rings = fine_rings() * ring_pitch() + coarse_rings() * ring_bytes(),
               exchange = halves() > 1 ? threads / 2 * sums * 4 : 0;
     return rings > exchange ? rings : exchange;
   }
 };
-/// That for so many fine channels.
-constexpr StridedGemmWgradTile strided_gemm_wgrad_tile(int64_t fine_channels) {
-  return {{}, (fine_channels - 1) % 64 < 32 ? 32 : 64};
+/// That for so many channels.
+constexpr StridedGemmWgradTile strided_gemm_wgrad_tile(int64_t fine_channels, int64_t coarse_channels) {
+  if ((coarse_channels - 1) % 128 >= 64) return {{}, 32, 128};
+  return {{}, (fine_channels - 1) % 64 < 32 ? 32 : 64, 64};
 }
 
-/// Pieces into which `steps` are cut for so many blocks of a piece: those that take least where a GPU of 128
-/// multiprocessors holds one block each, whatever the device has: the same bits. Storing and adding the sums
-/// of one block, through a memory that all share, holds everything up for `partial_cost` / 64 of a step.
-int64_t strided_gemm_pieces(int64_t blocks, int64_t steps, int64_t partial_cost);
+/// Pieces into which `steps` are cut for so many blocks of a piece: those that take least where a GPU of so
+/// many multiprocessors holds one block each, whatever the device has: the same bits. Storing and adding the
+/// sums of one block, through a memory that all share, holds everything up for `partial_cost` / 64 of a step.
+int64_t strided_gemm_pieces(int64_t blocks, int64_t steps, int64_t partial_cost,
+                            int64_t multiprocessors = 128);
 
 }  // namespace vg::kernels

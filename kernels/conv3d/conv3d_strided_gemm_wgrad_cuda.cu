@@ -17,13 +17,14 @@ namespace vg::kernels::cuda {
 
 namespace {
 
-template <int FineChannels>
+template <int FineChannels, int CoarseChannels>
 struct Tile {
-  static constexpr StridedGemmWgradTile shape{{}, FineChannels};
-  static constexpr int fine_channels = FineChannels, fine_rings = shape.fine_rings(), halves = shape.halves(),
+  static constexpr StridedGemmWgradTile shape{{}, FineChannels, CoarseChannels};
+  static constexpr int fine_channels = FineChannels, coarse_channels = CoarseChannels,
+                       fine_rings = shape.fine_rings(), halves = shape.halves(),
                        positions = shape.positions(), ring_bytes = shape.ring_bytes(),
                        ring_pitch = shape.ring_pitch(), shared_bytes = shape.shared_bytes();
-  static constexpr int warps_f = FineChannels / 16, warps_c = 2;
+  static constexpr int warps_f = FineChannels / 16, warps_c = CoarseChannels / 32;
   static constexpr int row_threads = StridedGemmTile::threads / positions;  ///< that copy a row
   /// The row that a thread copies. Eight neighbouring threads of two rows write to all banks if the rows
   /// differ in bit 2, by which the swizzle changes the half of a row.
@@ -31,12 +32,19 @@ struct Tile {
     const int row = thread / row_threads;
     return row_threads == 8 ? row : (row & ~5) | (row & 1) << 2 | (row >> 2 & 1);
   }
-  static_assert(warps_f * warps_c * halves == StridedGemmTile::warps && row_threads == FineChannels / 8);
+  /// A thread's copies of fine channels: all parities, or where there are threads enough those of one along
+  /// H. Eight threads write to all banks at a time: those of odd rows begin with odd voxels.
+  static constexpr int fine_copies = FineChannels / 2 / row_threads, fine_chunks = FineChannels / 8,
+                       coarse_copies = CoarseChannels / 8 / row_threads;
+  static __device__ __forceinline__ bool odd(int thread) {
+    return fine_copies == 2 && thread % row_threads >= fine_chunks;
+  }
+  static_assert(warps_f * warps_c * halves == StridedGemmTile::warps &&
+                (fine_copies == 4 || fine_copies == 2));
 };
-constexpr int threads = StridedGemmTile::threads, coarse_channels = StridedGemmWgradTile::coarse_channels,
-              ring = StridedGemmWgradTile::ring, row_bytes = StridedGemmWgradTile::ring_row_bytes,
-              taps = StridedGemmWgradTile::taps, fragments = StridedGemmWgradTile::fragments,
-              ahead = StridedGemmWgradTile::ahead, turns = 2;
+constexpr int threads = StridedGemmTile::threads, ring = StridedGemmWgradTile::ring,
+              row_bytes = StridedGemmWgradTile::ring_row_bytes, taps = StridedGemmWgradTile::taps,
+              fragments = StridedGemmWgradTile::fragments, ahead = StridedGemmWgradTile::ahead, turns = 2;
 using Sums = float[taps][fragments][4];
 
 // How far it is from a position to one some positions on: along W, H and D, in elements of both volumes, and
@@ -51,67 +59,86 @@ struct Problem {
   float* partials;  ///< [piece][tap][coarse channel][fine channel]
   int stages, pieces;
   int fine_blocks, coarse_blocks;
-  int count, width, height, depth, fine_width, fine_height, fine_depth, fine_stride_w, fine_stride_h;
+  int count, width, height, depth, odd_width, odd_height, fine_depth, fine_stride_w, fine_stride_h;
   Steps stage;
   int turn_w, turn_h;  ///< steps of the positions that a warp multiplies at a time
 };
 
-// The voxel of a row of the stages, and where it lies in both volumes. A thread copies a row's 8 fine
-// channels of all four parities, and 8 or twice 8 coarse ones.
+// The voxel of a row of the stages, and where it lies in both volumes. A thread copies some of the row's
+// parities of 8 fine channels, and 8 or twice 8 coarse channels.
 template <class T>
 class StageRow {
  public:
   __device__ __forceinline__ StageRow(const Problem& p, int fine_first, int coarse_first, int kd,
-                                      int position)
-      : position_(position), kd_(kd - 1) {
-    const int chunk = static_cast<int>(threadIdx.x) % T::row_threads, fine_channel = fine_first + chunk * 8,
-              coarse_channel = coarse_first + chunk * 8;
-    fine_inside_ = fine_channel < p.fine.c, coarse_inside_ = coarse_channel < p.coarse.c;
-    if constexpr (T::halves > 1) coarse_inside_2_ = coarse_channel + 32 < p.coarse.c;
+                                      int position, int first)
+      : position_(position - first), count_(p.count - first) {
+    const int thread = static_cast<int>(threadIdx.x) % T::row_threads,
+              fine_channel = fine_first + thread % T::fine_chunks * 8,
+              coarse_channel = coarse_first + thread * 8;
+    fine_inside_ = fine_channel < p.fine.c;
+#pragma unroll
+    for (int i = 0; i < T::coarse_copies; ++i)
+      coarse_inside_[i] = coarse_channel + i * 8 * T::row_threads < p.coarse.c;
     // Positions before the first one, of at most one stage, belong to samples before the first.
     const int volume = p.width * p.height * p.depth, samples = T::positions / volume + 1,
               from = position + samples * volume;
-    w_ = from % p.width, h_ = from / p.width % p.height, d_ = from / p.width / p.height % p.depth;
-    const int n = from / volume - samples;
+    w_ = from % p.width, h_ = from / p.width % p.height;
+    const int d = from / p.width / p.height % p.depth, n = from / volume - samples;
+    d_ = 2 * d + kd - 1, end_d_ = 2 * p.depth + kd - 1;
     const View<const bfloat16>&f = p.fine, &c = p.coarse;
-    fine_ = static_cast<int>(n * f.stride_n + (2 * d_ + kd_) * f.stride_d + 2 * h_ * f.stride_h +
-                             2 * w_ * f.stride_w) +
+    fine_ = static_cast<int>(n * f.stride_n + d_ * f.stride_d + 2 * h_ * f.stride_h + 2 * w_ * f.stride_w) +
             fine_channel;
-    coarse_ = static_cast<int>(n * c.stride_n + d_ * c.stride_d + h_ * c.stride_h + w_ * c.stride_w) +
+    coarse_ = static_cast<int>(n * c.stride_n + d * c.stride_d + h_ * c.stride_h + w_ * c.stride_w) +
               coarse_channel;
+    if constexpr (T::fine_copies == 2) {
+      const bool odd = T::odd(thread);
+      rows_ = odd ? p.odd_height : p.height;
+      columns_[0] = odd ? p.odd_width : p.width, columns_[1] = odd ? p.width : p.odd_width;
+      if (odd) fine_ += p.fine_stride_h + p.fine_stride_w;
+      beside_ = odd ? -p.fine_stride_w : p.fine_stride_w;
+    }
   }
 
-  // Starts the copies to this thread's place in the rings and goes on to the next stage.
-  __device__ __forceinline__ void copy(const Problem& p, uint32_t to) {
-    const bool there = static_cast<unsigned>(position_) < static_cast<unsigned>(p.count),
-               plane = there && fine_inside_ &&
-                       static_cast<unsigned>(2 * d_ + kd_) < static_cast<unsigned>(p.fine_depth);
+  // Starts the copies to this thread's places in the rings and goes on to the next stage.
+  __device__ __forceinline__ void copy(const Problem& p, uint32_t fine_to, uint32_t coarse_to) {
+    const bool there = static_cast<unsigned>(position_) < static_cast<unsigned>(count_),
+               plane =
+                   there && fine_inside_ && static_cast<unsigned>(d_) < static_cast<unsigned>(p.fine_depth);
+    const bfloat16* const fine = p.fine.data;
+    if constexpr (T::fine_copies == 2) {
+      const bool row = plane && h_ < rows_;
+      ptx::copy_16_async(fine_to, fine + fine_, row && w_ < columns_[0]);
+      ptx::copy_16_async(fine_to ^ 64, fine + (fine_ + beside_), row && w_ < columns_[1]);
+    } else {
 #pragma unroll
-    for (int parity = 0; parity < 4; ++parity) {
-      const int odd_h = parity / 2, odd_w = parity % 2;
-      const bool inside =
-          plane && (odd_h == 0 || 2 * h_ + 1 < p.fine_height) && (odd_w == 0 || 2 * w_ + 1 < p.fine_width);
-      const uint32_t place =
-          T::halves == 1 ? to + parity * T::ring_pitch : (to ^ odd_w << 6) + odd_h * T::ring_pitch;
-      ptx::copy_16_async(place, p.fine.data + fine_ + odd_h * p.fine_stride_h + odd_w * p.fine_stride_w,
-                         inside);
+      for (int parity = 0; parity < 4; ++parity) {
+        const int odd_h = parity / 2, odd_w = parity % 2;
+        const bool inside = plane && (odd_h == 0 || h_ < p.odd_height) && (odd_w == 0 || w_ < p.odd_width);
+        const uint32_t place = T::fine_channels == 64 ? fine_to + parity * T::ring_pitch
+                                                      : (fine_to ^ odd_w << 6) + odd_h * T::ring_pitch;
+        ptx::copy_16_async(place, fine + (fine_ + odd_h * p.fine_stride_h + odd_w * p.fine_stride_w), inside);
+      }
     }
-    const uint32_t of_coarse = to + T::fine_rings * T::ring_pitch;
-    ptx::copy_16_async(of_coarse, p.coarse.data + coarse_, there && coarse_inside_);
-    if constexpr (T::halves > 1)
-      ptx::copy_16_async(of_coarse ^ 64, p.coarse.data + coarse_ + 32, there && coarse_inside_2_);
+#pragma unroll
+    for (int i = 0; i < T::coarse_copies; ++i) {
+      const uint32_t place = T::row_threads == 4 ? coarse_to ^ i << 6 : coarse_to + i * T::ring_bytes;
+      ptx::copy_16_async(place, p.coarse.data + coarse_ + i * 8 * T::row_threads, there && coarse_inside_[i]);
+    }
 
     const Steps& step = p.stage;
-    position_ += T::positions, w_ += step.w, h_ += step.h, d_ += step.d;
+    position_ += T::positions, w_ += step.w, h_ += step.h, d_ += 2 * step.d;
     fine_ += step.fine, coarse_ += step.coarse;
     if (w_ >= p.width) w_ -= p.width, ++h_, fine_ += step.fine_row, coarse_ += step.coarse_row;
-    if (h_ >= p.height) h_ -= p.height, ++d_, fine_ += step.fine_plane, coarse_ += step.coarse_plane;
-    if (d_ >= p.depth) d_ -= p.depth, fine_ += step.fine_sample, coarse_ += step.coarse_sample;
+    if (h_ >= p.height) h_ -= p.height, d_ += 2, fine_ += step.fine_plane, coarse_ += step.coarse_plane;
+    if (d_ >= end_d_) d_ -= 2 * p.depth, fine_ += step.fine_sample, coarse_ += step.coarse_sample;
   }
 
  private:
-  int position_, w_, h_, d_, fine_, coarse_, kd_;  // kd_: less one
-  bool fine_inside_, coarse_inside_, coarse_inside_2_ = false;
+  int position_, count_;                   // from the first one that is copied
+  int w_, h_, d_, end_d_, fine_, coarse_;  // d_: of the fine plane
+  // With two copies, of a voxel and the one beside it: the rows and columns in which they are.
+  int rows_, columns_[2], beside_;
+  bool fine_inside_, coarse_inside_[T::coarse_copies];
 };
 
 // A lane's voxel in 16 of them: where its neighbours lie in the rings, and whether there are such.
@@ -120,33 +147,38 @@ class Neighbours {
  public:
   // `chunk`: of the fine channels. `position`: of the lane's voxel, in row `row` of a stage.
   __device__ __forceinline__ Neighbours(const Problem& p, int row, int chunk, int position)
-      : position_(position),
-        w_(position % static_cast<int>(p.coarse.w)),
-        h_(position / static_cast<int>(p.coarse.w) % static_cast<int>(p.coarse.h)) {
+      : w_(position % p.width), h_(position / p.width % p.height) {
 #pragma unroll
     for (int shift = 0; shift < 4; ++shift) {
-      const int of_row = row - (shift / 2 * static_cast<int>(p.coarse.w) + shift % 2);
-      from_[shift] = of_row * row_bytes + ((chunk ^ of_row & 7) << 4);
+      const int of_row = row - (shift / 2 * p.width + shift % 2);
+      // Those before it are at odd places along W.
+      const int half = T::fine_channels == 64 ? 0 : shift % 2 << 2;
+      from_[shift] = static_cast<uint32_t>(of_row * row_bytes + ((chunk ^ half ^ of_row & 7) << 4));
     }
   }
 
-  // Addresses by shift: of the voxel itself, of the one before, in the row above, both. `at`: the voxels'
-  // place in the rings. Goes `step` positions on.
-  __device__ __forceinline__ void next(uint32_t (&addresses)[4], const Problem& p, uint32_t rings, int at) {
-    const bool there = position_ < p.count, before = there && w_ > 0, above = there && h_ > 0,
-               inside[4] = {true, before, above, before && above};
+  // Addresses by shift: of the voxel itself, of the one before, in the row above, both; where there is none,
+  // of zeros behind the ring, in the same banks. `at`: the voxels' place in the rings. Goes `step` positions
+  // on.
+  __device__ __forceinline__ void next(uint32_t (&addresses)[4], const Problem& p, uint32_t rings,
+                                       uint32_t at) {
+    constexpr uint32_t voxel = 2 * T::ring_bytes - 1, zero = row_bytes - 1;
+    const uint32_t before = w_ > 0 ? voxel : zero, above = h_ > 0 ? voxel : zero,
+                   mask[4] = {voxel, before, above, before & above};
 #pragma unroll
     for (int shift = 0; shift < 4; ++shift) {
-      const int place = from_[shift] + at & T::ring_bytes - 1;
-      addresses[shift] = rings + (inside[shift] ? place : T::ring_bytes + (from_[shift] & row_bytes - 1));
+      const uint32_t place = from_[shift] + at;
+      addresses[shift] =
+          rings + (place & mask[shift] & ~uint32_t{T::ring_bytes} | ~mask[shift] & T::ring_bytes);
     }
-    position_ += 16 * T::halves, w_ += p.turn_w, h_ += p.turn_h;
+    w_ += p.turn_w, h_ += p.turn_h;
     if (w_ >= p.width) w_ -= p.width, ++h_;
     if (h_ >= p.height) h_ -= p.height;
   }
 
  private:
-  int position_, w_, h_, from_[4];
+  int w_, h_;
+  uint32_t from_[4];
 };
 
 // sums += the nine taps of 16 voxels.
@@ -161,10 +193,10 @@ __device__ __forceinline__ void multiply(Sums& sums, const uint32_t (&fine)[4], 
     const int kh = tap / 3, kw = tap % 3, odd_h = kh != 1, odd_w = kw != 1;
     const uint32_t from = fine[(kh == 0) * 2 + (kw == 0)];
     uint32_t a[4];
-    if constexpr (T::halves == 1) {
+    if constexpr (T::fine_channels == 64) {
       ptx::load_matrix_x4_transposed(a, from + (odd_h * 2 + odd_w) * T::ring_pitch);
     } else {
-      ptx::load_matrix_x4_transposed(a, (from ^ odd_w << 6) + odd_h * T::ring_pitch);
+      ptx::load_matrix_x4_transposed(a, (kw == 2 ? from ^ 64 : from) + odd_h * T::ring_pitch);
     }
 #pragma unroll
     for (int j = 0; j < fragments; ++j)
@@ -201,17 +233,22 @@ __global__ void __launch_bounds__(threads, 1) strided_gemm_wgrad_kernel(Problem 
   rest /= 3;
   const int fine_first = rest % p.fine_blocks * T::fine_channels;
   rest /= p.fine_blocks;
-  const int coarse_first = rest % p.coarse_blocks * coarse_channels, piece = rest / p.coarse_blocks;
+  const int coarse_first = rest % p.coarse_blocks * T::coarse_channels, piece = rest / p.coarse_blocks;
   const int begin = static_cast<int>(int64_t{p.stages} * piece / p.pieces),
             end = static_cast<int>(int64_t{p.stages} * (piece + 1) / p.pieces);
   if (thread < T::fine_rings * 8)
     ptx::store_shared_16(rings + thread / 8 * T::ring_pitch + T::ring_bytes + thread % 8 * 16, 0, 0, 0, 0);
 
   // Copies begin with the stage before, into which the taps reach back.
-  StageRow<T> row(p, fine_first, coarse_first, kd, (begin - 1) * T::positions + T::copied_row(thread));
-  const uint32_t copy_to = rings + gemm_offset(8, T::copied_row(thread), thread % T::row_threads);
+  const int copied_row = T::copied_row(thread), copied_by = thread % T::row_threads;
+  StageRow<T> row(p, fine_first, coarse_first, kd, (begin - 1) * T::positions + copied_row,
+                  max(begin * T::positions - p.width - 1, 0));
+  const uint32_t fine_to = rings + T::odd(thread) * T::ring_pitch +
+                           (gemm_offset(8, copied_row, copied_by % T::fine_chunks) ^ T::odd(thread) << 6),
+                 coarse_to = rings + T::fine_rings * T::ring_pitch + gemm_offset(8, copied_row, copied_by);
   const auto copy = [&](int stage) {
-    if (stage < end) row.copy(p, copy_to + (stage + ring) % ring * (T::positions * row_bytes));
+    const uint32_t at = (stage + ring) % ring * (T::positions * row_bytes);
+    if (stage < end) row.copy(p, fine_to + at, coarse_to + at);
     ptx::commit_copies();
   };
 #pragma unroll
@@ -222,8 +259,8 @@ __global__ void __launch_bounds__(threads, 1) strided_gemm_wgrad_kernel(Problem 
   const int fine_row = half * 16 + lane / 16 * 8 + lane % 8,
             coarse_row = half * 16 + lane / 8 % 2 * 8 + lane % 8;
   Neighbours<T> neighbours(p, fine_row, 2 * warp_f + lane / 8 % 2, begin * T::positions + fine_row);
-  const uint32_t coarse = rings + T::fine_rings * T::ring_pitch +
-                          gemm_offset(8, coarse_row, warp_c * (coarse_channels / 16) + lane / 16);
+  const uint32_t coarse = rings + T::fine_rings * T::ring_pitch + warp_c / 2 * T::ring_bytes +
+                          gemm_offset(8, coarse_row, warp_c % 2 * fragments + lane / 16);
   Sums sums = {};
 #pragma unroll 1
   for (int stage = begin; stage < end; ++stage) {
@@ -232,7 +269,7 @@ __global__ void __launch_bounds__(threads, 1) strided_gemm_wgrad_kernel(Problem 
     copy(stage + ahead);
 #pragma unroll
     for (int turn = 0; turn < turns; ++turn) {
-      const int at = stage % ring * (T::positions * row_bytes) + turn * T::halves * 16 * row_bytes;
+      const uint32_t at = stage % ring * (T::positions * row_bytes) + turn * T::halves * 16 * row_bytes;
       uint32_t fine[4];
       neighbours.next(fine, p, rings, at);
       multiply<T>(sums, fine, coarse + at);
@@ -272,13 +309,13 @@ Steps steps_of(const View<const bfloat16>& coarse, const View<const bfloat16>& f
           carry(coarse.stride_n, coarse.d, coarse.stride_d)};
 }
 
-template <int FineChannels>
+template <int FineChannels, int CoarseChannels>
 void launch(float* dweight, const View<const bfloat16>& coarse, const View<const bfloat16>& fine,
             int64_t pieces, const Exec& exec) {
-  using T = Tile<FineChannels>;
+  using T = Tile<FineChannels, CoarseChannels>;
   const auto divide_up = [](int64_t a, int64_t b) { return static_cast<int>((a + b - 1) / b); };
   const int fine_blocks = divide_up(fine.c, FineChannels),
-            coarse_blocks = divide_up(coarse.c, coarse_channels), blocks = 3 * fine_blocks * coarse_blocks,
+            coarse_blocks = divide_up(coarse.c, CoarseChannels), blocks = 3 * fine_blocks * coarse_blocks,
             stages = divide_up(coarse.voxels(), T::positions);
   // 144 KiB each way at an A100's 1.5 TB/s take a quarter of the time of the products of a stage (of 64
   // voxels and 32 channels as well), and the adding waits for the last block: twice that.
@@ -293,7 +330,7 @@ void launch(float* dweight, const View<const bfloat16>& coarse, const View<const
   strided_gemm_wgrad_kernel<T><<<blocks_for(pieces * blocks, 1), threads, T::shared_bytes, stream_of(exec)>>>(
       {coarse, fine, partials, stages, static_cast<int>(pieces), fine_blocks, coarse_blocks,
        static_cast<int>(coarse.voxels()), static_cast<int>(coarse.w), static_cast<int>(coarse.h),
-       static_cast<int>(coarse.d), static_cast<int>(fine.w), static_cast<int>(fine.h),
+       static_cast<int>(coarse.d), static_cast<int>(fine.w / 2), static_cast<int>(fine.h / 2),
        static_cast<int>(fine.d), static_cast<int>(fine.stride_w), static_cast<int>(fine.stride_h),
        steps_of(coarse, fine, T::positions), turn.w, turn.h});
   check_launch();
@@ -305,8 +342,10 @@ void launch(float* dweight, const View<const bfloat16>& coarse, const View<const
 void conv3d_backward_weight_strided_gemm(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
                                          const Exec& exec, int64_t pieces) {
   if (dy.elements() == 0) return;
-  if (strided_gemm_wgrad_tile(x.c).fine_channels == 32) return launch<32>(dweight, dy, x, pieces, exec);
-  launch<64>(dweight, dy, x, pieces, exec);
+  const StridedGemmWgradTile tile = strided_gemm_wgrad_tile(x.c, dy.c);
+  if (tile.coarse_channels == 128) return launch<32, 128>(dweight, dy, x, pieces, exec);
+  if (tile.fine_channels == 32) return launch<32, 64>(dweight, dy, x, pieces, exec);
+  launch<64, 64>(dweight, dy, x, pieces, exec);
 }
 
 }  // namespace vg::kernels::cuda

@@ -53,6 +53,8 @@ TEST(GemmTileTest, TwoBlocksFitAMultiprocessor) {
   for (const int columns : {64, 128})
     EXPECT_LE(2 * (GemmTile{3, columns, true}.shared_bytes() + 1024), 228 * 1024);
   EXPECT_LE(3 * (GemmWgradTile::shared_bytes + 1024), 164 * 1024);
+  EXPECT_LE(GemmPlaneWgradTile::shared_bytes, 99 * 1024);
+  EXPECT_LE(GemmPlaneTile::shared_bytes(), 99 * 1024);
 }
 
 TEST(GemmTileTest, PiecesFillTheGpu) {
@@ -124,6 +126,25 @@ TEST_P(Conv3dGemmTest, PiecesAreExact) {
     run({{16, 32, 3, 1, 1}, 1, 3, 17, 5}, exec(), true, pieces);
     run({{32, 16, 1, 1, 0}, 2, 3, 17, 5}, exec(), true, pieces);
   }
+}
+
+// Rows of up to GemmPlaneTile::widest_row voxels go without padding between them.
+TEST_P(Conv3dGemmTest, ShortRowsAreExact) {
+  EXPECT_TRUE(GemmPlaneTile::suits(256, 8));
+  EXPECT_FALSE(GemmPlaneTile::suits(256, 9));
+  EXPECT_FALSE(GemmPlaneTile::suits(64, 8));
+  for (const int64_t width : {1, 2, 8, 9}) run({{48, 128, 3, 1, 1}, 1, 2, 3, width}, exec(), true, 2);
+  run({{16, 128, 3, 1, 1}, 1, 5, 8, 7}, exec(), true, 1);
+  run({{128, 256, 3, 1, 1}, 3, 2, 1, 5}, exec(), true, 3);
+  run({{80, 128, 3, 1, 1}, 2, 3, 2, 3}, exec(), true, 0, {1, 8, 24}, {1, 8, 24});
+}
+
+// Gradients of the weights take all taps of a plane at once up to GemmPlaneWgradTile::widest voxels a row.
+TEST_P(Conv3dGemmTest, RowsOfAnyWidthAreExact) {
+  for (const int64_t width : {1, 7, 30, 31, 32, 33})
+    run({{16, 16, 3, 1, 1}, 1, 2, 3, width}, exec(), true, 2);
+  run({{80, 16, 3, 1, 1}, 3, 1, 2, 31}, exec(), true, 3);
+  run({{16, 80, 3, 1, 1}, 5, 2, 2, 2}, exec(), true, 0);
 }
 
 TEST_P(Conv3dGemmTest, EveryPlacementIsExact) {

@@ -165,6 +165,8 @@ TEST_P(Conv3dStridedGemmTest, IntegersAreExactOnEveryPlacement) {
 TEST_P(Conv3dStridedGemmTest, RowsOfAnyWidthAreExact) {
   const Check wide({kernel3(32, 64), 1, 1, 4, 126}, exec(), true);
   wide.run();
+  const Check longest({kernel3(32, 128), 1, 1, 5, 61}, exec(), true);
+  run_in_pieces(longest, exec(), 2);
   const Check narrow({kernel3(32, 64), 2, 5, 3, 1}, exec(), true);
   run_in_pieces(narrow, exec(), 1);
 }
