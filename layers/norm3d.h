@@ -82,6 +82,12 @@ class InstanceNorm3d : public Module {
                           float eps = 1e-5f);
   Tensor operator()(Tensor x, const FusedActivation& activation = {}, const NormFusion& fusion = {}) const;
 
+  /// As of BatchNorm3d, but without anything to count.
+  [[nodiscard]] NormOperands operands(const ChannelStatistics& statistics,
+                                      const FusedActivation& activation) const {
+    return {statistics, weight(), bias(), activation, eps_};
+  }
+
   /// Undefined unless affine.
   [[nodiscard]] Tensor weight() const { return weight_ != nullptr ? *weight_ : Tensor(); }
   [[nodiscard]] Tensor bias() const { return bias_ != nullptr ? *bias_ : Tensor(); }

@@ -33,14 +33,12 @@ AttentionLayer::AttentionLayer(const Architecture& a, size_t level, Device devic
     below_ = &register_module("submodule.1", std::make_unique<AttentionLayer>(a, level + 1, device, rng));
 }
 
-Tensor AttentionLayer::operator()(const Tensor& x) const {
-  Tensor lower = down_->operator()(x);
-  if (below_ != nullptr) lower = (*below_)(lower);
-  return block_of(recompute_, [this](const std::vector<Tensor>& in) { return decode(in[0], in[1]); },
-                  {x, lower}, {&upconv_, &attention_, &merge_});
+Tensor AttentionLayer::below(const Tensor& x) const {
+  const Tensor lower = down_->operator()(x);
+  return below_ != nullptr ? (*below_)(lower) : lower;
 }
 
-Tensor AttentionLayer::decode(const Tensor& x, const Tensor& lower) const {
+Tensor AttentionLayer::merge_input(const Tensor& x, const Tensor& lower) const {
   // The halves of the merge's input are computed where concat() would copy them to. The upsampling by itself
   // is computed a third time, so that what it needs is not there while the gate's gradients are.
   const int64_t channels = x.size(4);
@@ -48,7 +46,17 @@ Tensor AttentionLayer::decode(const Tensor& x, const Tensor& lower) const {
   const Tensor upsampled =
       block_of(recompute_, [this, half](const std::vector<Tensor>& in) { return upconv_(in[0], half); },
                {lower}, {&upconv_});
-  return merge_(concat({attention_(upsampled, x, both.channels(0, channels)), upsampled}));
+  return concat({attention_(upsampled, x, both.channels(0, channels)), upsampled});
+}
+
+Tensor AttentionLayer::operator()(const Tensor& x) const {
+  return block_of(recompute_,
+                  [this](const std::vector<Tensor>& in) { return merge_(merge_input(in[0], in[1])); },
+                  {x, below(x)}, {&upconv_, &attention_, &merge_});
+}
+
+Convolution::Unfinished AttentionLayer::merged(const Tensor& x) const {
+  return merge_.convolve(merge_input(x, below(x)));
 }
 
 void AttentionLayer::set_recompute(bool recompute) {
@@ -79,7 +87,9 @@ void AttentionUnet::set_recompute(bool recompute) {
 }
 
 Tensor AttentionUnet::forward(const Tensor& x) const {
-  return classes_(levels_(head_(x)));
+  const Tensor finest = head_(x);
+  if (!levels_.leaves_norm(finest)) return classes_(levels_(finest));
+  return classes_.finish(classes_.convolve_after(levels_.merge(), levels_.merged(finest)));
 }
 
 }  // namespace vg

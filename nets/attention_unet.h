@@ -18,12 +18,21 @@ class AttentionLayer : public Module {
   AttentionLayer(const Architecture& architecture, size_t level, Device device, Rng& rng);
   /// x: [N, D, H, W, channels[level]]; returns the same shape.
   Tensor operator()(const Tensor& x) const;
+  /// The same before the norm of merge(), for a convolution that applies it; if leaves_norm(x).
+  [[nodiscard]] Convolution::Unfinished merged(const Tensor& x) const;
+  /// Whether the norm of merge() can be left to a convolution: for bfloat16, unless the level is recomputed.
+  [[nodiscard]] bool leaves_norm(const Tensor& x) const {
+    return x.dtype() == DType::bfloat16 && !recompute_;
+  }
+  [[nodiscard]] const Convolution& merge() const { return merge_; }
   void set_fused_gate(bool fused);
   void set_recompute(bool recompute);
 
  private:
-  /// What follows the levels below: upsampling, gate and merge.
-  [[nodiscard]] Tensor decode(const Tensor& x, const Tensor& lower) const;
+  /// The levels below, of x.
+  [[nodiscard]] Tensor below(const Tensor& x) const;
+  /// The gated skip connection and the upsampled levels below.
+  [[nodiscard]] Tensor merge_input(const Tensor& x, const Tensor& lower) const;
 
   AttentionGate& attention_;
   Convolution& upconv_;

@@ -83,13 +83,15 @@ Tensor Convolution::finish(Unfinished x, const Tensor& into) const {
 }
 
 Convolution::Unfinished Convolution::convolve_after(const Convolution& before, Unfinished x) const {
-  const bool fused = x.statistics.mean.defined() && before.batch_norm_ != nullptr &&
-                     before.dropout_ == nullptr && convolution_ != nullptr && uses_batch_statistics();
+  // Statistics of x say that it is of bfloat16 and that a norm which uses them follows.
+  const bool fused = x.statistics.mean.defined() && before.dropout_ == nullptr && convolution_ != nullptr;
   if (!fused) return convolve(before.finish(std::move(x)));
+  const NormOperands norm = before.batch_norm_ != nullptr
+                                ? before.batch_norm_->operands(x.y, x.statistics, before.activation_)
+                                : before.instance_norm_->operands(x.statistics, before.activation_);
   Unfinished result{.y = {}, .statistics = {.per_instance = instance_norm_ != nullptr}};
-  result.y =
-      norm_conv3d(x.y, before.batch_norm_->operands(x.y, x.statistics, before.activation_),
-                  convolution_->weight(), convolution_->bias(), convolution_->params(), result.statistics);
+  result.y = norm_conv3d(x.y, norm, convolution_->weight(), convolution_->bias(), convolution_->params(),
+                         uses_batch_statistics() ? &result.statistics : nullptr);
   return result;
 }
 

@@ -50,8 +50,8 @@ class Convolution : public Module {
   };
   [[nodiscard]] Unfinished convolve(const Tensor& x) const;
   [[nodiscard]] Tensor finish(Unfinished x, const Tensor& into = {}) const;
-  /// convolve(before.finish(x)) in one op that stores nothing between, where that exists: for bfloat16 in
-  /// training, if what is between is a batch norm and its activation.
+  /// convolve(before.finish(x)) in one op that stores nothing between, where that exists: for bfloat16, if
+  /// what is between is a norm with statistics of this batch and its activation.
   [[nodiscard]] Unfinished convolve_after(const Convolution& before, Unfinished x) const;
   /// True if operator() takes x in one pass with what freeze() has prepared; but for an instance norm, which
   /// stays a pass of its own.

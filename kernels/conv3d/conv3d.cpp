@@ -1,5 +1,6 @@
 #include "kernels/conv3d/conv3d.h"
 
+#include "kernels/common/check_shape.h"
 #include "kernels/conv3d/conv3d_check.h"
 #include "kernels/conv3d/conv3d_impl.h"
 #include "kernels/elementwise/elementwise.h"
@@ -80,13 +81,13 @@ void conv3d_forward(View<bfloat16> y, const OutputStatistics& statistics, View<c
   VG_DISPATCH_CUDA(exec, conv3d_forward, y, &statistics, x, nullptr, weight, bias, params, exec);
 }
 
-void conv3d_forward(View<bfloat16> y, const OutputStatistics& statistics, View<const bfloat16> x,
+void conv3d_forward(View<bfloat16> y, const OutputStatistics* statistics, View<const bfloat16> x,
                     const InputNorm& norm, const float* weight, const float* bias, const Conv3dParams& params,
                     const Exec& exec) {
   check("conv3d_forward", x, y, weight, params, exec);
-  check("conv3d_forward", statistics);
+  if (statistics != nullptr) check("conv3d_forward", *statistics);
   check("conv3d_forward", norm);
-  VG_DISPATCH_CUDA(exec, conv3d_forward, y, &statistics, x, &norm, weight, bias, params, exec);
+  VG_DISPATCH_CUDA(exec, conv3d_forward, y, statistics, x, &norm, weight, bias, params, exec);
 }
 
 void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
@@ -184,6 +185,20 @@ void conv3d_forward(View<float> y, View<const float> x, const PackedWeights& wei
           "conv3d_forward: the weights are packed for inputs of another shape, method or halo");
   if (exec.planning) return;
   VG_CALL_CPU(conv3d_forward, y, x, weights, bias, activation, params, exec);
+}
+
+void conv3d_backward_through_norm(View<bfloat16> dx, float* dweight, float* dbias,
+                                  const NormGradients& gradients, View<const bfloat16> dy,
+                                  View<const bfloat16> x, const InputNorm& norm, const float* weight,
+                                  const Conv3dParams& params, const Exec& exec) {
+  const char* const function = "conv3d_backward_through_norm";
+  check(function, x, dy, weight, params, exec);
+  check(function, norm);
+  require_same_shape(function, dx, x);
+  require(norm.params.activation.kind != ActivationKind::prelu || gradients.slope != nullptr, function,
+          ": prelu needs the gradient of its slope, found null");
+  VG_DISPATCH_CUDA(exec, conv3d_backward_through_norm, dx, dweight, dbias, gradients, dy, x, norm, weight,
+                   params, exec);
 }
 
 void conv3d_backward_bias(float* dbias, View<const float> dy, const Exec& exec) {

@@ -50,8 +50,8 @@ void conv3d_forward(View<bfloat16> y, View<const bfloat16> x, const float* weigh
 void conv3d_forward(View<bfloat16> y, const OutputStatistics& statistics, View<const bfloat16> x,
                     const float* weight, const float* bias, const Conv3dParams& params, const Exec& exec);
 /// ... of x after a norm and its activation, which need no pass of their own where the algorithm applies them
-/// as it reads x (padding stays zero).
-void conv3d_forward(View<bfloat16> y, const OutputStatistics& statistics, View<const bfloat16> x,
+/// as it reads x (padding stays zero). Without statistics if these are null.
+void conv3d_forward(View<bfloat16> y, const OutputStatistics* statistics, View<const bfloat16> x,
                     const InputNorm& norm, const float* weight, const float* bias, const Conv3dParams& params,
                     const Exec& exec);
 void conv3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
@@ -72,6 +72,14 @@ void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const 
 /// ... for x after a norm, as in the forward pass.
 void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
                             const InputNorm& norm, const Conv3dParams& params, const Exec& exec);
+
+/// All gradients of conv3d_forward with a norm of x, in fewer passes than one by one where the algorithm has
+/// what the norm needs at hand: overwrites dx, the gradient of x before the norm; accumulates into dweight,
+/// dbias (null: not wanted) and the gradients of the norm's parameters. On CUDA only.
+void conv3d_backward_through_norm(View<bfloat16> dx, float* dweight, float* dbias,
+                                  const NormGradients& gradients, View<const bfloat16> dy,
+                                  View<const bfloat16> x, const InputNorm& norm, const float* weight,
+                                  const Conv3dParams& params, const Exec& exec);
 
 /// dbias[o] += sum over n and voxels of dy[..., o]; accumulates. Same bits for any thread count.
 void conv3d_backward_bias(float* dbias, View<const float> dy, const Exec& exec);

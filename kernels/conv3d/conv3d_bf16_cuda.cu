@@ -5,7 +5,7 @@
 #include "kernels/conv3d/conv3d_impl.h"
 #include "kernels/conv3d/conv3d_input_norm.cuh"
 #include "kernels/elementwise/elementwise.h"
-#include "kernels/norm3d/norm3d.h"
+#include "kernels/norm3d/norm3d_impl.h"
 
 namespace vg::kernels::cuda {
 
@@ -30,7 +30,14 @@ void compute_statistics(const OutputStatistics* statistics, View<const bfloat16>
 
 namespace {
 
-bool applies_norm(Conv3dAlgorithm algorithm, const InputNorm& norm) {
+// Whether an algorithm of the forward pass or of the weights' gradient applies a norm to x as it reads it.
+bool forward_applies_norm(Conv3dAlgorithm algorithm, const View<const bfloat16>& y,
+                          const OutputStatistics* statistics, const View<const bfloat16>& x,
+                          const InputNorm& norm) {
+  if (algorithm == Conv3dAlgorithm::pointwise) return pointwise_norm_applies(y, x, norm);
+  return algorithm == Conv3dAlgorithm::halo_tile && statistics != nullptr && input_norm_applies(norm);
+}
+bool wgrad_applies_norm(Conv3dAlgorithm algorithm, const InputNorm& norm) {
   return algorithm == Conv3dAlgorithm::halo_tile && input_norm_applies(norm);
 }
 
@@ -53,7 +60,7 @@ void conv3d_forward(View<bfloat16> y, const OutputStatistics* statistics, View<c
   WorkspaceScope scope(*exec.workspace);
   const CudaLimits limits = cuda_limits();
   Conv3dAlgorithm algorithm = choose_conv3d_algorithm(params, y, x, limits);
-  if (norm != nullptr && !applies_norm(algorithm, *norm)) {
+  if (norm != nullptr && !forward_applies_norm(algorithm, y, statistics, x, *norm)) {
     x = normalised(*norm, x, scope, exec);
     norm = nullptr;
     algorithm = choose_conv3d_algorithm(params, y, x, limits);  // x may lie better now
@@ -73,7 +80,7 @@ void conv3d_forward(View<bfloat16> y, const OutputStatistics* statistics, View<c
     case Conv3dAlgorithm::first_layer:
       return conv3d_forward_first_layer(y, x, weight, bias, limits.multiprocessors, exec, statistics);
     case Conv3dAlgorithm::pointwise:
-      conv3d_forward_pointwise(y, x, weight, bias, exec);
+      conv3d_forward_pointwise(y, x, weight, bias, exec, norm);
       break;
     case Conv3dAlgorithm::tf32:  // of float activations
     case Conv3dAlgorithm::direct:
@@ -125,7 +132,7 @@ void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const 
   WorkspaceScope scope(*exec.workspace);
   const CudaLimits limits = cuda_limits();
   Conv3dAlgorithm algorithm = choose_conv3d_wgrad_algorithm(params, dy, x, limits);
-  if (norm != nullptr && !applies_norm(algorithm, *norm)) {
+  if (norm != nullptr && !wgrad_applies_norm(algorithm, *norm)) {
     x = normalised(*norm, x, scope, exec);
     norm = nullptr;
     algorithm = choose_conv3d_wgrad_algorithm(params, dy, x, limits);
@@ -151,6 +158,21 @@ void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const 
     case Conv3dAlgorithm::direct:
       return conv3d_backward_weight_direct(dweight, dy, x, params, exec);
   }
+}
+
+void conv3d_backward_through_norm(View<bfloat16> dx, float* dweight, float* dbias,
+                                  const NormGradients& gradients, View<const bfloat16> dy,
+                                  View<const bfloat16> x, const InputNorm& norm, const float* weight,
+                                  const Conv3dParams& params, const Exec& exec) {
+  if (dy.elements() > 0 &&
+      choose_conv3d_algorithm(params, dy, x, cuda_limits()) == Conv3dAlgorithm::pointwise &&
+      pointwise_norm_applies(dy, x, norm))
+    return conv3d_backward_through_norm_pointwise(dx, dweight, dbias, gradients, dy, x, norm, weight, exec);
+  if (dweight != nullptr) cuda::conv3d_backward_weight(dweight, dy, x, &norm, params, exec);
+  if (dbias != nullptr) kernels::conv3d_backward_bias(dbias, dy, exec);
+  cuda::conv3d_backward_input(dx, dy, weight, params, exec);
+  cuda::norm3d_backward<bfloat16>(dx, gradients.gamma, gradients.beta, gradients.slope, dx, x, norm.mean,
+                                  norm.variance, norm.gamma, norm.beta, norm.slope, norm.params, exec);
 }
 
 }  // namespace vg::kernels::cuda

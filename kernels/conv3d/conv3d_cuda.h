@@ -95,13 +95,23 @@ void conv3d_backward_weight_first_layer(float* dweight, View<const bfloat16> dy,
                                         int multiprocessors, const Exec& exec);
 
 /// The three functions with kernel 1 between few channels and more, where pointwise_applies(): bound by
-/// memory.
+/// memory. A norm of x (if not null) is applied as x is read, where pointwise_norm_applies().
 void conv3d_forward_pointwise(View<bfloat16> y, View<const bfloat16> x, const float* weight,
-                              const float* bias, const Exec& exec);
+                              const float* bias, const Exec& exec, const InputNorm* norm = nullptr);
 void conv3d_backward_input_pointwise(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
                                      const Exec& exec);
 void conv3d_backward_weight_pointwise(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
                                       const Exec& exec);
+
+/// Whether the kernels with kernel 1 apply a norm: to few channels from more.
+bool pointwise_norm_applies(const View<const bfloat16>& y, const View<const bfloat16>& x,
+                            const InputNorm& norm);
+/// conv3d_backward_through_norm in two passes over x and dy: the gradient of the norm's result is made anew
+/// in each, never stored.
+void conv3d_backward_through_norm_pointwise(View<bfloat16> dx, float* dweight, float* dbias,
+                                            const NormGradients& gradients, View<const bfloat16> dy,
+                                            View<const bfloat16> x, const InputNorm& norm,
+                                            const float* weight, const Exec& exec);
 
 /// conv3d_forward, _backward_input and _backward_weight on tensor cores with kernel 3, stride 2 and padding
 /// 1, where strided_applies(), strided_transposed_applies() and strided_wgrad_applies(). The second adds a

@@ -86,6 +86,29 @@ void norm3d_moments_to_statistics(float* mean, float* variance, const float* par
                    count, exec);
 }
 
+void norm3d_add_gradients(float* means, const NormGradients& gradients, const NormGradientSums& sums,
+                          const InputNorm& norm, const Exec& exec) {
+  const char* const function = "norm3d_add_gradients";
+  require(sums.groups > 0 && sums.pieces > 0 && sums.channels > 0 && sums.count > 0, function, ": ",
+          sums.groups, " groups, ", sums.pieces, " pieces, ", sums.channels, " channels, ", sums.count,
+          " values, expected at least 1 of each");
+  const bool prelu = norm.params.activation.kind == ActivationKind::prelu;
+  require(sums.columns == 3 || (sums.columns == 2 && !prelu), function, ": ", sums.columns,
+          " columns, expected 3, or 2 without prelu");
+  require(!prelu || gradients.slope != nullptr, function,
+          ": prelu needs the gradient of its slope, found null");
+  require((gradients.gamma == nullptr) == (gradients.beta == nullptr), function,
+          ": one of the gradients of gamma and beta is null, expected both or none");
+  VG_DISPATCH_CUDA(exec, norm3d_add_gradients, means, gradients, sums, norm, exec);
+}
+
+void norm3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, View<const bfloat16> x,
+                           const InputNorm& norm, const float* means, const Exec& exec) {
+  require_same_shape("norm3d_backward_input", dx, x);
+  require_same_shape("norm3d_backward_input", dy, x);
+  VG_DISPATCH_CUDA(exec, norm3d_backward_input, dx, dy, x, norm, means, exec);
+}
+
 void norm3d_update_running(float* running_mean, float* running_variance, const float* mean,
                            const float* variance, int64_t channels, int64_t count, float momentum,
                            const Exec& exec) {

@@ -85,4 +85,29 @@ struct InputNorm {
   Norm3dParams params = {};
 };
 
+/// Where the gradients of a norm's parameters are added: [C], [C], [slope_count]; null without a parameter.
+struct NormGradients {
+  float* gamma = nullptr;
+  float* beta = nullptr;
+  float* slope = nullptr;
+};
+
+/// norm3d_backward in two halves, on CUDA only, for a kernel that makes dy and sums what the norm needs of it
+/// on the way. The first half: from sums over pieces of the groups adds to the gradients of the parameters
+/// and overwrites means[2, groups * channels], which the second half needs. partials[groups * pieces,
+/// channels, columns], pieces of a group behind each other: the piece's sums of dv = dy act'(v) and of dv (x
+/// - mean), where v is the value before the activation, and in a third column, which prelu needs, of dy
+/// min(v, 0). `groups` is 1 for batch norm, N for instance norm; `count` = values per group and channel.
+/// Added in double and in order.
+struct NormGradientSums {
+  const float* partials;
+  int columns;  ///< 2 or 3
+  int64_t groups, pieces, channels, count;
+};
+void norm3d_add_gradients(float* means, const NormGradients& gradients, const NormGradientSums& sums,
+                          const InputNorm& norm, const Exec& exec);
+/// The second half: overwrites dx; dx may be dy.
+void norm3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, View<const bfloat16> x,
+                           const InputNorm& norm, const float* means, const Exec& exec);
+
 }  // namespace vg::kernels

@@ -21,6 +21,10 @@ Parameters parameters_of(const float* mean, const float* variance, const float* 
   return {mean, variance, gamma, beta, device_activation(params.activation, slope), params.eps};
 }
 
+Parameters parameters_of(const InputNorm& norm) {
+  return parameters_of(norm.mean, norm.variance, norm.gamma, norm.beta, norm.slope, norm.params);
+}
+
 // The map of `Width` neighbouring channels of a group: before the activation, (x - mean) * scale + shift.
 template <int Width>
 struct ChannelNorm {
@@ -146,6 +150,24 @@ struct GradientShare {
   }
 };
 
+// The same from sums over pieces, see NormGradientSums; pieces are "voxels" here.
+template <int Results>
+struct GradientPieceShare {
+  const float* partials;
+  int columns;
+  int64_t channels;
+  const float* variance;
+  float eps;
+  __device__ void operator()(const Share& share, ChannelSums<Results, 1>& sums) const {
+    for (int64_t piece = share.first; piece < share.limit; piece += share.step) {
+      const float* const of_piece = partials + (piece * channels + share.channel) * columns;
+#pragma unroll
+      for (int r = 0; r < Results; ++r) sums.v[r][0] += of_piece[r];
+    }
+    sums.v[1][0] *= 1 / sqrtf(variance[share.group * channels + share.channel] + eps);
+  }
+};
+
 // Where the sums of backward go.
 struct GradientSums {
   float *dgamma, *dbeta, *dslope;  // [channels]; null if there are none
@@ -240,33 +262,59 @@ int64_t groups_of(const View<const T>& x, const Norm3dParams& params) {
   return params.per_instance ? x.n : 1;
 }
 
-// The sums of backward: parameter gradients, and the means for dx.
-template <class T>
-void add_parameter_gradients(const GradientSums& to, const View<const T>& dy, const View<const T>& x,
-                             const Parameters& parameters, const Norm3dParams& params, const Exec& exec) {
-  const int64_t groups = groups_of(x, params), voxels = x.voxels() / groups;
+// The sums of backward: parameter gradients, and the means for dx. `sum(results, to)` adds up 2 or 3 results.
+template <class Sum>
+void add_parameter_gradients(float* means, const NormGradients& gradients, const float* variance,
+                             const Norm3dParams& params, int64_t groups, int64_t channels, int64_t count,
+                             const Exec& exec, const Sum& sum) {
+  WorkspaceScope scope(*exec.workspace);
+  const auto values = static_cast<size_t>(groups * channels);
   const bool prelu = params.activation.kind == ActivationKind::prelu,
              shared_slope = prelu && params.activation.slope_count == 1;
-  with_lanes(
-      [&](auto lanes) {
-        const auto run = [&](auto results) {
-          channel_sums<results.value, lanes.value>(
-              groups, voxels, x.c,
-              GradientShare<results.value, lanes.value, T>{dy, x, VoxelIndex(dy, x), parameters}, to, exec);
-        };
-        if (prelu) return run(std::integral_constant<int, 3>{});
-        run(std::integral_constant<int, 2>{});
-      },
-      dy, x);
+  const GradientSums to{
+      .dgamma = gradients.gamma,
+      .dbeta = gradients.beta,
+      .dslope = prelu ? gradients.slope : nullptr,
+      .mean_dv = means,
+      .mean_product = means + values,
+      .sums = groups > 1 ? scope.allocate<double>(2 * values) : nullptr,
+      .slopes = prelu && (groups > 1 || shared_slope) ? scope.allocate<double>(values) : nullptr,
+      .variance = variance,
+      .eps = params.eps,
+      .count = static_cast<double>(count),
+  };
+  if (prelu) {
+    sum(std::integral_constant<int, 3>{}, to);
+  } else {
+    sum(std::integral_constant<int, 2>{}, to);
+  }
   if (to.sums != nullptr) {
-    add_instances_kernel<<<blocks_for(x.c), block_threads, 0, stream_of(exec)>>>(to, groups, x.c,
-                                                                                 prelu && !shared_slope);
+    add_instances_kernel<<<blocks_for(channels), block_threads, 0, stream_of(exec)>>>(to, groups, channels,
+                                                                                      prelu && !shared_slope);
     check_launch();
   }
   if (shared_slope) {
-    add_shared_slope_kernel<<<1, block_threads, 0, stream_of(exec)>>>(to.dslope, to.slopes, groups * x.c);
+    add_shared_slope_kernel<<<1, block_threads, 0, stream_of(exec)>>>(to.dslope, to.slopes,
+                                                                      groups * channels);
     check_launch();
   }
+}
+
+template <class T>
+void input_gradient(const View<T>& dx, const View<const T>& dy, const View<const T>& x,
+                    const Parameters& parameters, const Norm3dParams& params, const float* means,
+                    const Exec& exec) {
+  const int64_t groups = groups_of(x, params);
+  const bool fixed = params.fixed_statistics;
+  with_lanes(
+      [&](auto lanes) {
+        for_each_share<lanes.value, 3>(groups, x.voxels() / groups, x.c,
+                                       InputGradientShare<lanes.value, T>{
+                                           dx, dy, x, VoxelIndex(dx, dy, x), parameters,
+                                           fixed ? nullptr : means, fixed ? nullptr : means + groups * x.c},
+                                       exec);
+      },
+      dx, dy, x);
 }
 
 }  // namespace
@@ -313,32 +361,38 @@ void norm3d_backward(View<T> dx, float* dgamma, float* dbeta, float* dslope, Vie
   WorkspaceScope scope(*exec.workspace);
   const Parameters parameters = parameters_of(mean, variance, gamma, beta, slope, params);
   const int64_t groups = groups_of(x, params), voxels = x.voxels() / groups;
-  const auto values = static_cast<size_t>(groups * x.c);
-  const bool prelu = params.activation.kind == ActivationKind::prelu;
-  const GradientSums to{
-      .dgamma = dgamma,
-      .dbeta = dbeta,
-      .dslope = prelu ? dslope : nullptr,
-      .mean_dv = scope.allocate<float>(values),
-      .mean_product = scope.allocate<float>(values),
-      .sums = groups > 1 ? scope.allocate<double>(2 * values) : nullptr,
-      .slopes = prelu && (groups > 1 || params.activation.slope_count == 1) ? scope.allocate<double>(values)
-                                                                            : nullptr,
-      .variance = variance,
-      .eps = params.eps,
-      .count = static_cast<double>(voxels),
-  };
-  add_parameter_gradients(to, dy, x, parameters, params, exec);
-  const bool fixed = params.fixed_statistics;
-  with_lanes(
-      [&](auto lanes) {
-        for_each_share<lanes.value, 3>(groups, voxels, x.c,
-                                       InputGradientShare<lanes.value, T>{
-                                           dx, dy, x, VoxelIndex(dx, dy, x), parameters,
-                                           fixed ? nullptr : to.mean_dv, fixed ? nullptr : to.mean_product},
-                                       exec);
-      },
-      dx, dy, x);
+  float* const means = scope.allocate<float>(static_cast<size_t>(2 * groups * x.c));
+  add_parameter_gradients(
+      means, {dgamma, dbeta, dslope}, variance, params, groups, x.c, voxels, exec,
+      [&](auto results, const GradientSums& to) {
+        with_lanes(
+            [&](auto lanes) {
+              channel_sums<results.value, lanes.value>(
+                  groups, voxels, x.c,
+                  GradientShare<results.value, lanes.value, T>{dy, x, VoxelIndex(dy, x), parameters}, to,
+                  exec);
+            },
+            dy, x);
+      });
+  input_gradient(dx, dy, x, parameters, params, means, exec);
+}
+
+void norm3d_add_gradients(float* means, const NormGradients& gradients, const NormGradientSums& sums,
+                          const InputNorm& norm, const Exec& exec) {
+  add_parameter_gradients(means, gradients, norm.variance, norm.params, sums.groups, sums.channels,
+                          sums.count, exec, [&](auto results, const GradientSums& to) {
+                            channel_sums<results.value, 1>(
+                                sums.groups, sums.pieces, sums.channels,
+                                GradientPieceShare<results.value>{sums.partials, sums.columns, sums.channels,
+                                                                  norm.variance, norm.params.eps},
+                                to, exec);
+                          });
+}
+
+void norm3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, View<const bfloat16> x,
+                           const InputNorm& norm, const float* means, const Exec& exec) {
+  if (x.elements() == 0) return;
+  input_gradient(dx, dy, x, parameters_of(norm), norm.params, means, exec);
 }
 
 void norm3d_update_running(float* running_mean, float* running_variance, const float* mean,

@@ -32,6 +32,10 @@ void norm3d_backward(View<T> dx, float* dgamma, float* dbeta, float* dslope, Vie
                      const float* beta, const float* slope, const Norm3dParams& params, const Exec& exec);
 void norm3d_moments_to_statistics(float* mean, float* variance, const float* partials, int64_t groups,
                                   int64_t pieces, int64_t channels, int64_t count, const Exec& exec);
+void norm3d_add_gradients(float* means, const NormGradients& gradients, const NormGradientSums& sums,
+                          const InputNorm& norm, const Exec& exec);
+void norm3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, View<const bfloat16> x,
+                           const InputNorm& norm, const float* means, const Exec& exec);
 void norm3d_update_running(float* running_mean, float* running_variance, const float* mean,
                            const float* variance, int64_t channels, int64_t count, float momentum,
                            const Exec& exec);

@@ -154,7 +154,7 @@ TEST_P(Conv3dInputNormTest, EveryAlgorithmGivesTheSameBits) {
     const Conv3dParams p{c.in, c.out, c.kernel_size, c.stride, c.kernel_size / 2};
     const auto forward = [&](View<bfloat16> y, const OutputStatistics& statistics, View<const bfloat16> x,
                              const InputNorm* norm, const float* weight, const float* bias) {
-      if (norm != nullptr) return conv3d_forward(y, statistics, x, *norm, weight, bias, p, exec());
+      if (norm != nullptr) return conv3d_forward(y, &statistics, x, *norm, weight, bias, p, exec());
       conv3d_forward(y, statistics, x, weight, bias, p, exec());
     };
     const auto backward_weight = [&](float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
@@ -172,7 +172,7 @@ TEST_P(Conv3dInputNormTest, WrongNormsAreErrors) {
   const View<bfloat16> view = contiguous_view(x.data(), 1, 1, 1, 1, 16);
   const OutputStatistics statistics{values.data(), values.data(), false};
   const auto forward = [&](const InputNorm& norm) {
-    conv3d_forward(view, statistics, view, norm, values.data(), nullptr, {16, 16, 1, 1, 0}, exec());
+    conv3d_forward(view, &statistics, view, norm, values.data(), nullptr, {16, 16, 1, 1, 0}, exec());
   };
   EXPECT_THROW(forward({}), std::invalid_argument);
   EXPECT_THROW(forward({.mean = values.data(), .variance = values.data(), .gamma = values.data()}),
