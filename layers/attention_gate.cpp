@@ -38,11 +38,13 @@ AttentionGateStatistics statistics_pointers(const std::array<Statistics, 3>& s) 
 class AttentionGateNode : public Node {
  public:
   AttentionGateNode(Tensor g, Tensor x, Tensor scores, const std::array<AttentionGateBranch, 3>& branches,
-                    std::array<Statistics, 3> statistics, const AttentionGateParams& params)
+                    std::array<Statistics, 3> statistics, NormOperands norm_of_g,
+                    const AttentionGateParams& params)
       : g_(std::move(g)),
         x_(std::move(x)),
         scores_(std::move(scores)),
         statistics_(std::move(statistics)),
+        norm_of_g_(std::move(norm_of_g)),
         params_(params) {
     for (size_t i = 0; i < branches.size(); ++i) {
       const AttentionGateBranch& b = branches[i];
@@ -81,6 +83,7 @@ class AttentionGateNode : public Node {
   Tensor g_, x_, scores_;
   std::array<AttentionGateBranch, 3> branches_;
   std::array<Statistics, 3> statistics_;
+  NormOperands norm_of_g_;  ///< keeps alive what the params point to
   AttentionGateParams params_;
 };
 
@@ -99,7 +102,7 @@ void check_branch(const AttentionGateBranch& branch, int64_t in_channels, int64_
 
 Tensor attention_gate(const Tensor& g, const Tensor& x, const AttentionGateBranch& gate,
                       const AttentionGateBranch& skip, const AttentionGateBranch& psi,
-                      const BatchNormParams& params, const Tensor& into) {
+                      const BatchNormParams& params, const Tensor& into, const NormOperands& norm_of_g) {
   require_activation("attention_gate", "g", g);
   require_activation("attention_gate", "x", x);
   require_alike("attention_gate", g, x);
@@ -113,11 +116,15 @@ Tensor attention_gate(const Tensor& g, const Tensor& x, const AttentionGateBranc
   require(!params.training || count > 1,
           "attention_gate: expected more than one value per channel in training, got shape ",
           to_string(x.shape()));
-  const AttentionGateParams kernel_params{.gate_channels = g.size(4),
-                                          .skip_channels = x.size(4),
-                                          .intermediate_channels = intermediate,
-                                          .eps = params.eps,
-                                          .fixed_statistics = !params.training};
+  AttentionGateParams kernel_params{.gate_channels = g.size(4),
+                                    .skip_channels = x.size(4),
+                                    .intermediate_channels = intermediate,
+                                    .eps = params.eps,
+                                    .fixed_statistics = !params.training};
+  if (norm_of_g.statistics.mean.defined()) {
+    require_parameter("attention_gate", "mean", norm_of_g.statistics.mean, {g.size(4)}, g);
+    kernel_params.norm_of_g = input_norm(norm_of_g);
+  }
 
   const std::array<AttentionGateBranch, 3> branches{gate, skip, psi};
   std::array<Statistics, 3> statistics;
@@ -144,8 +151,14 @@ Tensor attention_gate(const Tensor& g, const Tensor& x, const AttentionGateBranc
   std::vector<Tensor> inputs{g, x};
   for (const AttentionGateBranch& b : branches)
     inputs.insert(inputs.end(), {b.weight, b.bias, b.gamma, b.beta});
-  return record<AttentionGateNode>(y, inputs, g.detach(), x.detach(), scores, branches, statistics,
-                                   kernel_params);
+  return record<AttentionGateNode>(
+      y, inputs, g.detach(), x.detach(), scores, branches, statistics,
+      NormOperands{norm_of_g.statistics,
+                   norm_of_g.weight.detach(),
+                   norm_of_g.bias.detach(),
+                   {norm_of_g.activation.params, norm_of_g.activation.slope.detach()},
+                   norm_of_g.eps},
+      kernel_params);
 }
 
 AttentionGate::AttentionGate(int64_t gate_channels, int64_t skip_channels, int64_t intermediate_channels,
@@ -199,7 +212,9 @@ Tensor folded_gate(const Tensor& g, const Tensor& x, const kernels::FoldedGateWe
 
 }  // namespace
 
-Tensor AttentionGate::operator()(const Tensor& g, const Tensor& x, const Tensor& into) const {
+Tensor AttentionGate::operator()(const Tensor& g, const Tensor& x, const Tensor& into,
+                                 const NormOperands& norm_of_g) const {
+  require(fused_ || !norm_of_g.statistics.mean.defined(), "AttentionGate: a norm of g needs the fused gate");
   if (!fused_) {
     const auto branch = [](const Branch& b, const Tensor& input) { return b.norm(b.convolution(input)); };
     return multiply(x, sigmoid(branch(psi_, relu(add(branch(gate_, g), branch(skip_, x))))));
@@ -217,7 +232,7 @@ Tensor AttentionGate::operator()(const Tensor& g, const Tensor& x, const Tensor&
   }
   return attention_gate(g, x, tensors(gate_), tensors(skip_), tensors(psi_),
                         {.training = training(), .momentum = gate_.norm.momentum(), .eps = gate_.norm.eps()},
-                        into);
+                        into, norm_of_g);
 }
 
 }  // namespace vg

@@ -9,8 +9,10 @@ namespace {
 class Conv3dNode : public Node {
  public:
   /// `x` is undefined if the weight needs no gradient.
-  Conv3dNode(Tensor x, Shape x_shape, Tensor weight, const Conv3dParams& params, bool normalised)
+  Conv3dNode(Tensor x, Shape x_shape, Tensor weight, const Conv3dParams& params, bool normalised,
+             NormOperands norm_of_x = {})
       : x_(std::move(x)),
+        norm_of_x_(std::move(norm_of_x)),
         x_shape_(std::move(x_shape)),
         weight_(std::move(weight)),
         params_(params),
@@ -26,10 +28,7 @@ class Conv3dNode : public Node {
   void backward_of(const Tensor& grad_output) {
     const kernels::Exec exec = exec_of(grad_output);
     const View<const T> dy = grad_output.view<const T>();
-    if (needs(1)) {
-      kernels::conv3d_backward_weight(accumulation_buffer(1).data<float>(), dy, x_.view<const T>(), params_,
-                                      exec);
-    }
+    if (needs(1)) backward_weight(accumulation_buffer(1).data<float>(), dy, x_.view<const T>(), exec);
     x_ = Tensor();  // its memory is free for dx
     if (needs(2)) {
       const Tensor dbias = accumulation_buffer(2);
@@ -50,7 +49,20 @@ class Conv3dNode : public Node {
     pass(0, dx);
   }
 
+  void backward_weight(float* dweight, const View<const float>& dy, const View<const float>& x,
+                       const kernels::Exec& exec) const {
+    kernels::conv3d_backward_weight(dweight, dy, x, params_, exec);
+  }
+  void backward_weight(float* dweight, const View<const bfloat16>& dy, const View<const bfloat16>& x,
+                       const kernels::Exec& exec) const {
+    if (!norm_of_x_.statistics.mean.defined())
+      return kernels::conv3d_backward_weight(dweight, dy, x, params_, exec);
+    const int64_t first = x.c - norm_of_x_.statistics.mean.elements();
+    kernels::conv3d_backward_weight(dweight, dy, x, input_norm(norm_of_x_, first), params_, exec);
+  }
+
   Tensor x_;
+  NormOperands norm_of_x_;  ///< of the last channels; without statistics if there is none
   Shape x_shape_;
   Tensor weight_;
   Conv3dParams params_;
@@ -90,6 +102,27 @@ Tensor conv3d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
   }
   return record<Conv3dNode>(y, {x, weight, bias}, weight.requires_grad() ? x.detach() : Tensor(), x.shape(),
                             weight.detach(), params, statistics != nullptr);
+}
+
+Tensor conv3d_of_unstored(const Tensor& x, const NormOperands& norm, const Tensor& weight, const Tensor& bias,
+                          const Conv3dParams& params, ChannelStatistics& statistics) {
+  const char* const function = "conv3d_of_unstored";
+  const Tensor y = conv3d_output(function, x, weight, bias, params);
+  const int64_t first = x.size(4) - norm.statistics.mean.elements();
+  kernels::require(x.dtype() == DType::bfloat16 && !norm.statistics.per_instance && first >= 0, function,
+                   ": x is ", dtype_name(x.dtype()), ' ', to_string(x.shape()),
+                   ", expected bfloat16 with the channels of a batch norm");
+  statistics = ChannelStatistics::empty_for(y, statistics.per_instance);
+  const kernels::OutputStatistics of_y = statistics.pointers();
+  kernels::conv3d_forward(y.view<bfloat16>(), &of_y, x.view<const bfloat16>(), input_norm(norm, first),
+                          weight.data<const float>(), data_or_null(bias), params, exec_of(x));
+  return record<Conv3dNode>(y, {x, weight, bias}, weight.requires_grad() ? x.detach() : Tensor(), x.shape(),
+                            weight.detach(), params, /*normalised=*/true,
+                            NormOperands{norm.statistics,
+                                         norm.weight.detach(),
+                                         norm.bias.detach(),
+                                         {norm.activation.params, norm.activation.slope.detach()},
+                                         norm.eps});
 }
 
 Conv3d::Conv3d(const Conv3dParams& params, bool with_bias, Device device)

@@ -4,6 +4,7 @@
 #include "kernels/conv3d/conv3d.h"
 #include "layers/channel_statistics.h"
 #include "layers/module.h"
+#include "layers/norm3d.h"
 
 namespace vg {
 
@@ -16,6 +17,11 @@ using kernels::Conv3dParams;
 /// is not computed. Throws std::invalid_argument if shapes, devices or params do not fit.
 Tensor conv3d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv3dParams& params,
               ChannelStatistics* statistics = nullptr);
+
+/// conv3d() of x, bfloat16, whose last channels are those of a norm that is not stored (UnstoredNorm), and is
+/// applied where x is read.
+Tensor conv3d_of_unstored(const Tensor& x, const NormOperands& norm, const Tensor& weight, const Tensor& bias,
+                          const Conv3dParams& params, ChannelStatistics& statistics);
 
 /// Uninitialised memory for the result of conv3d(), after its checks; `function` is named in errors.
 Tensor conv3d_output(const char* function, const Tensor& x, const Tensor& weight, const Tensor& bias,

@@ -54,7 +54,8 @@ class ConvTranspose3dNode : public Node {
 }  // namespace
 
 Tensor conv_transpose3d(const Tensor& x, const Tensor& weight, const Tensor& bias,
-                        const ConvTranspose3dParams& params, ChannelStatistics* statistics) {
+                        const ConvTranspose3dParams& params, ChannelStatistics* statistics,
+                        const Tensor& into) {
   require_activation("conv_transpose3d", "x", x);
   const int64_t k = params.kernel_size;
   require_parameter("conv_transpose3d", "weight", weight, {params.in_channels, params.out_channels, k, k, k},
@@ -65,8 +66,13 @@ Tensor conv_transpose3d(const Tensor& x, const Tensor& weight, const Tensor& bia
     kernels::require(result > 0, "conv_transpose3d: input ", to_string(x.shape()), " leaves no output");
     return result;
   };
-  const Tensor y = Tensor::activation(x.size(0), extent(1), extent(2), extent(3), params.out_channels,
-                                      x.device(), x.dtype());
+  const Shape shape = {x.size(0), extent(1), extent(2), extent(3), params.out_channels};
+  kernels::require(!into.defined() || (into.shape() == shape && into.dtype() == x.dtype()),
+                   "conv_transpose3d: memory for the result is ",
+                   into.defined() ? to_string(into.shape()) : "", ", expected ", to_string(shape));
+  const Tensor y = into.defined() ? into.detach()
+                                  : Tensor::activation(shape[0], shape[1], shape[2], shape[3], shape[4],
+                                                       x.device(), x.dtype());
   if (statistics != nullptr && x.dtype() == DType::bfloat16) {
     *statistics = ChannelStatistics::empty_for(y, statistics->per_instance);
     kernels::conv_transpose3d_forward(y.view<bfloat16>(), statistics->pointers(), x.view<const bfloat16>(),

@@ -13,17 +13,19 @@ using kernels::ConvTranspose3dParams;
 /// undefined. Returns [N, 2D, 2H, 2W, out_channels]. `statistics`: not null
 /// says that the result is normalised with its own statistics, which are left there where the convolution
 /// finds them on its way (with bfloat16). The norm takes the bias away again: its gradient is zero then, and
-/// is not computed. Throws std::invalid_argument if shapes, devices or params do not fit.
+/// is not computed. `into`: memory for the result, of its shape, or undefined. Throws std::invalid_argument
+/// if shapes, devices or params do not fit.
 Tensor conv_transpose3d(const Tensor& x, const Tensor& weight, const Tensor& bias,
-                        const ConvTranspose3dParams& params, ChannelStatistics* statistics = nullptr);
+                        const ConvTranspose3dParams& params, ChannelStatistics* statistics = nullptr,
+                        const Tensor& into = {});
 
 /// Parameters "weight" and, if asked for, "bias"; zero until an initialiser fills them.
 class ConvTranspose3d : public Module {
  public:
   explicit ConvTranspose3d(const ConvTranspose3dParams& params, bool with_bias = true,
                            Device device = Device::cpu);
-  Tensor operator()(const Tensor& x, ChannelStatistics* statistics = nullptr) const {
-    return conv_transpose3d(x, weight_, bias(), params_, statistics);
+  Tensor operator()(const Tensor& x, ChannelStatistics* statistics = nullptr, const Tensor& into = {}) const {
+    return conv_transpose3d(x, weight_, bias(), params_, statistics, into);
   }
 
   [[nodiscard]] const ConvTranspose3dParams& params() const { return params_; }

@@ -110,6 +110,17 @@ Tensor apply(Tensor x, const Tensor& mean, const Tensor& variance, const Tensor&
 
 }  // namespace
 
+kernels::InputNorm input_norm(const NormOperands& norm, int64_t first_channel) {
+  return {
+      norm.statistics.mean.data<const float>(),
+      norm.statistics.variance.data<const float>(),
+      data_or_null(norm.weight),
+      data_or_null(norm.bias),
+      data_or_null(norm.activation.slope),
+      {.per_instance = norm.statistics.per_instance, .eps = norm.eps, .activation = norm.activation.params},
+      first_channel};
+}
+
 Tensor batch_norm(Tensor x, const Tensor& weight, const Tensor& bias, const Tensor& running_mean,
                   const Tensor& running_var, const BatchNormParams& params, const NormFusion& fusion) {
   Norm3dParams kernel_params =
@@ -167,6 +178,19 @@ NormOperands BatchNorm3d::operands(const Tensor& x, const ChannelStatistics& sta
   count_batch();
   update_running(running_mean_, running_var_, statistics, x, momentum_);
   return {statistics, weight_, bias_, activation, eps_};
+}
+
+UnstoredNorm BatchNorm3d::unstored(const Tensor& x, const ChannelStatistics& statistics,
+                                   const FusedActivation& activation) const {
+  const Norm3dParams params =
+      check("batch_norm", x, weight_, bias_, activation, eps_, /*per_instance=*/false);
+  require(x.dtype() == DType::bfloat16 && !statistics.per_instance,
+          "BatchNorm3d: a norm that is not stored is of bfloat16 with statistics of the batch");
+  const NormOperands norm = operands(x, statistics, activation);
+  return {record<Norm3dNode>(x.detach(), {x, weight_, bias_, activation.slope}, x.detach(), statistics.mean,
+                             statistics.variance, weight_.detach(), bias_.detach(), activation.slope.detach(),
+                             params),
+          norm};
 }
 
 void BatchNorm3d::count_batch() const {

@@ -22,6 +22,15 @@ struct NormOperands {
   float eps = 1e-5f;
 };
 
+/// A norm whose result nobody has stored: `x` holds the norm's input, and on the tape stands for the result.
+/// For ops that apply a norm as they read; their gradient is that of the result.
+struct UnstoredNorm {
+  Tensor x;
+  NormOperands norm;
+};
+/// The kernels' arguments, of channels from `first_channel` on.
+kernels::InputNorm input_norm(const NormOperands& norm, int64_t first_channel = 0);
+
 struct BatchNormParams {
   bool training = true;  ///< statistics of the batch; else the running ones
   float momentum = 0.1f;
@@ -66,6 +75,9 @@ class BatchNorm3d : public Module {
   /// The norm of x, whose statistics are given, for an op that does its work: counts the batch and updates
   /// the running statistics, which operator() otherwise does. In training only.
   [[nodiscard]] NormOperands operands(const Tensor& x, const ChannelStatistics& statistics,
+                                      const FusedActivation& activation) const;
+  /// The norm with its activation of x, as operands() and not stored: for bfloat16.
+  [[nodiscard]] UnstoredNorm unstored(const Tensor& x, const ChannelStatistics& statistics,
                                       const FusedActivation& activation) const;
   /// Counts a batch in "num_batches_tracked", for whoever updates the running statistics.
   void count_batch() const;

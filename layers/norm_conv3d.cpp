@@ -8,16 +8,6 @@ using kernels::require;
 
 namespace {
 
-kernels::InputNorm pointers(const NormOperands& norm) {
-  return {
-      norm.statistics.mean.data<const float>(),
-      norm.statistics.variance.data<const float>(),
-      data_or_null(norm.weight),
-      data_or_null(norm.bias),
-      data_or_null(norm.activation.slope),
-      {.per_instance = norm.statistics.per_instance, .eps = norm.eps, .activation = norm.activation.params}};
-}
-
 /// Inputs: x, the norm's weight, bias and slope, the convolution's weight and bias.
 class NormConv3dNode : public Node {
  public:
@@ -46,7 +36,7 @@ class NormConv3dNode : public Node {
     kernels::conv3d_backward_through_norm(
         dx.view<bfloat16>(), pointer(dweight), normalised_ ? nullptr : pointer(dbias),
         {pointer(of_weight), pointer(of_bias), pointer(of_slope)}, grad_output.view<const bfloat16>(),
-        x_.view<const bfloat16>(), pointers(norm_), weight_.data<const float>(), params_,
+        x_.view<const bfloat16>(), input_norm(norm_), weight_.data<const float>(), params_,
         exec_of(grad_output));
     pass(0, dx);
   }
@@ -77,7 +67,7 @@ Tensor norm_conv3d(const Tensor& x, const NormOperands& norm, const Tensor& weig
     of_result = statistics->pointers();
   }
   kernels::conv3d_forward(y.view<bfloat16>(), statistics != nullptr ? &of_result : nullptr,
-                          x.view<const bfloat16>(), pointers(norm), weight.data<const float>(),
+                          x.view<const bfloat16>(), input_norm(norm), weight.data<const float>(),
                           data_or_null(bias), params, exec_of(x));
   return record<NormConv3dNode>(y, {x, norm.weight, norm.bias, norm.activation.slope, weight, bias},
                                 x.detach(), norm, weight.detach(), params, statistics != nullptr);

@@ -38,25 +38,47 @@ Tensor AttentionLayer::below(const Tensor& x) const {
   return below_ != nullptr ? (*below_)(lower) : lower;
 }
 
-Tensor AttentionLayer::merge_input(const Tensor& x, const Tensor& lower) const {
-  // The halves of the merge's input are computed where concat() would copy them to. The upsampling by itself
-  // is computed a third time, so that what it needs is not there while the gate's gradients are.
+UnstoredNorm AttentionLayer::merge_input(const Tensor& x, const Tensor& lower) const {
+  // The halves of the merge's input are computed where concat() would copy them to.
   const int64_t channels = x.size(4);
-  const Tensor both = Tensor::activation_like(x, 2 * channels), half = both.channels(channels, 2 * channels);
-  const Tensor upsampled =
-      block_of(recompute_, [this, half](const std::vector<Tensor>& in) { return upconv_(in[0], half); },
-               {lower}, {&upconv_});
-  return concat({attention_(upsampled, x, both.channels(0, channels)), upsampled});
+  const Tensor both = Tensor::activation_like(x, 2 * channels);
+  const Tensor for_gated = both.channels(0, channels), for_lower = both.channels(channels, 2 * channels);
+  if (merge_.applies_norm_to(x) && upconv_.leaves_norm() && attention_.fused()) {
+    // The gate and the merge apply the norm of the upsampled half as they read it.
+    const UnstoredNorm upsampled = upconv_.unstored(upconv_.convolve(lower, for_lower));
+    const Tensor gated = attention_(upsampled.x, x, for_gated, upsampled.norm);
+    return {concat({gated, upsampled.x}), upsampled.norm};
+  }
+  // The upsampling by itself is computed a third time, so that what it needs is not there while the gate's
+  // gradients are.
+  const Tensor upsampled = block_of(
+      recompute_, [this, for_lower](const std::vector<Tensor>& in) { return upconv_(in[0], for_lower); },
+      {lower}, {&upconv_});
+  return {concat({attention_(upsampled, x, for_gated), upsampled}), {}};
+}
+
+Convolution::Unfinished AttentionLayer::merged(const Tensor& x, const Tensor& lower) const {
+  const UnstoredNorm input = merge_input(x, lower);
+  return input.norm.statistics.mean.defined() ? merge_.convolve_unstored(input.x, input.norm)
+                                              : merge_.convolve(input.x);
 }
 
 Tensor AttentionLayer::operator()(const Tensor& x) const {
   return block_of(recompute_,
-                  [this](const std::vector<Tensor>& in) { return merge_(merge_input(in[0], in[1])); },
+                  [this](const std::vector<Tensor>& in) {
+                    return in[0].dtype() == DType::bfloat16 ? merge_.finish(merged(in[0], in[1]))
+                                                            : merge_(merge_input(in[0], in[1]).x);
+                  },
                   {x, below(x)}, {&upconv_, &attention_, &merge_});
 }
 
-Convolution::Unfinished AttentionLayer::merged(const Tensor& x) const {
-  return merge_.convolve(merge_input(x, below(x)));
+Tensor AttentionLayer::followed_by(const Convolution& next, const Tensor& x) const {
+  if (x.dtype() != DType::bfloat16) return next((*this)(x));
+  return block_of(recompute_,
+                  [this, &next](const std::vector<Tensor>& in) {
+                    return next.finish(next.convolve_after(merge_, merged(in[0], in[1])));
+                  },
+                  {x, below(x)}, {&upconv_, &attention_, &merge_, &next});
 }
 
 void AttentionLayer::set_recompute(bool recompute) {
@@ -87,9 +109,7 @@ void AttentionUnet::set_recompute(bool recompute) {
 }
 
 Tensor AttentionUnet::forward(const Tensor& x) const {
-  const Tensor finest = head_(x);
-  if (!levels_.leaves_norm(finest)) return classes_(levels_(finest));
-  return classes_.finish(classes_.convolve_after(levels_.merge(), levels_.merged(finest)));
+  return levels_.followed_by(classes_, head_(x));
 }
 
 }  // namespace vg

@@ -18,21 +18,19 @@ class AttentionLayer : public Module {
   AttentionLayer(const Architecture& architecture, size_t level, Device device, Rng& rng);
   /// x: [N, D, H, W, channels[level]]; returns the same shape.
   Tensor operator()(const Tensor& x) const;
-  /// The same before the norm of merge(), for a convolution that applies it; if leaves_norm(x).
-  [[nodiscard]] Convolution::Unfinished merged(const Tensor& x) const;
-  /// Whether the norm of merge() can be left to a convolution: for bfloat16, unless the level is recomputed.
-  [[nodiscard]] bool leaves_norm(const Tensor& x) const {
-    return x.dtype() == DType::bfloat16 && !recompute_;
-  }
-  [[nodiscard]] const Convolution& merge() const { return merge_; }
+  /// next(operator()(x)), where `next` applies the norm of merge if it can: see
+  /// Convolution::convolve_after(). `next` must live until backward has run.
+  [[nodiscard]] Tensor followed_by(const Convolution& next, const Tensor& x) const;
   void set_fused_gate(bool fused);
   void set_recompute(bool recompute);
 
  private:
   /// The levels below, of x.
   [[nodiscard]] Tensor below(const Tensor& x) const;
-  /// The gated skip connection and the upsampled levels below.
-  [[nodiscard]] Tensor merge_input(const Tensor& x, const Tensor& lower) const;
+  /// The gated skip connection and the upsampled levels below, and the norm of these if it is not stored.
+  [[nodiscard]] UnstoredNorm merge_input(const Tensor& x, const Tensor& lower) const;
+  /// The merge before its norm; for bfloat16.
+  [[nodiscard]] Convolution::Unfinished merged(const Tensor& x, const Tensor& lower) const;
 
   AttentionGate& attention_;
   Convolution& upconv_;

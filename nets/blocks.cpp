@@ -65,11 +65,11 @@ void Convolution::set_frozen(bool frozen, DType products) {
                 : std::make_unique<FoldedConv3d>(*convolution_, batch_norm_, activation, products);
 }
 
-Convolution::Unfinished Convolution::convolve(const Tensor& x) const {
+Convolution::Unfinished Convolution::convolve(const Tensor& x, const Tensor& into) const {
   // A norm that needs the statistics of this batch is given them by the convolution.
   ChannelStatistics found{.per_instance = instance_norm_ != nullptr};
   ChannelStatistics* const statistics = uses_batch_statistics() ? &found : nullptr;
-  Tensor y = transposed_ != nullptr ? (*transposed_)(x, statistics) : (*convolution_)(x, statistics);
+  Tensor y = transposed_ != nullptr ? (*transposed_)(x, statistics, into) : (*convolution_)(x, statistics);
   return {std::move(y), found};
 }
 
@@ -82,9 +82,27 @@ Tensor Convolution::finish(Unfinished x, const Tensor& into) const {
   return dropout_ != nullptr ? (*dropout_)(std::move(y)) : y;
 }
 
+bool Convolution::applies_norm_to(const Tensor& x) const {
+  return x.dtype() == DType::bfloat16 && convolution_ != nullptr && uses_batch_statistics() &&
+         kernels::conv3d_applies_norm(convolution_->params());
+}
+
+UnstoredNorm Convolution::unstored(const Unfinished& x) const {
+  return batch_norm_->unstored(x.y, x.statistics, activation_);
+}
+
+Convolution::Unfinished Convolution::convolve_unstored(const Tensor& x, const NormOperands& norm) const {
+  Unfinished result{.y = {}, .statistics = {.per_instance = instance_norm_ != nullptr}};
+  result.y = conv3d_of_unstored(x, norm, convolution_->weight(), convolution_->bias(), convolution_->params(),
+                                result.statistics);
+  return result;
+}
+
 Convolution::Unfinished Convolution::convolve_after(const Convolution& before, Unfinished x) const {
-  // Statistics of x say that it is of bfloat16 and that a norm which uses them follows.
-  const bool fused = x.statistics.mean.defined() && before.dropout_ == nullptr && convolution_ != nullptr;
+  // Statistics of x say that it is of bfloat16 and that a norm which uses them follows. Where the convolution
+  // needs a pass for the norm, one that stores its result for the backward pass is the only one.
+  const bool fused = x.statistics.mean.defined() && before.dropout_ == nullptr && convolution_ != nullptr &&
+                     kernels::conv3d_applies_norm(convolution_->params());
   if (!fused) return convolve(before.finish(std::move(x)));
   const NormOperands norm = before.batch_norm_ != nullptr
                                 ? before.batch_norm_->operands(x.y, x.statistics, before.activation_)

@@ -48,16 +48,28 @@ class Convolution : public Module {
     Tensor y;
     ChannelStatistics statistics;  ///< of y, where the convolution found them
   };
-  [[nodiscard]] Unfinished convolve(const Tensor& x) const;
+  /// `into`: memory for y of a transposed convolution, or undefined.
+  [[nodiscard]] Unfinished convolve(const Tensor& x, const Tensor& into = {}) const;
   [[nodiscard]] Tensor finish(Unfinished x, const Tensor& into = {}) const;
   /// convolve(before.finish(x)) in one op that stores nothing between, where that exists: for bfloat16, if
-  /// what is between is a norm with statistics of this batch and its activation.
+  /// what is between is a norm with statistics of this batch and its activation, and the convolution applies
+  /// them as it reads.
   [[nodiscard]] Unfinished convolve_after(const Convolution& before, Unfinished x) const;
   /// True if operator() takes x in one pass with what freeze() has prepared; but for an instance norm, which
   /// stays a pass of its own.
   [[nodiscard]] bool takes_folded(const Tensor& x) const {
     return folded_ != nullptr && x.dtype() == DType::float32 && !Context::get().recording();
   }
+  /// Whether finish() can be left to those who read the result: it is a batch norm in training.
+  [[nodiscard]] bool leaves_norm() const {
+    return batch_norm_ != nullptr && dropout_ == nullptr && training();
+  }
+  /// Whether convolve_unstored() of x, of any number of channels, applies a norm as it reads.
+  [[nodiscard]] bool applies_norm_to(const Tensor& x) const;
+  /// finish() without storing the result, if leaves_norm(); for bfloat16.
+  [[nodiscard]] UnstoredNorm unstored(const Unfinished& x) const;
+  /// convolve(x) where the last channels of x are those of `norm`.
+  [[nodiscard]] Unfinished convolve_unstored(const Tensor& x, const NormOperands& norm) const;
 
  private:
   void set_frozen(bool frozen, DType products) override;

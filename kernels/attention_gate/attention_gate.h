@@ -5,6 +5,7 @@
 
 #include "kernels/common/exec.h"
 #include "kernels/common/view.h"
+#include "kernels/norm3d/norm3d.h"
 
 namespace vg::kernels {
 
@@ -14,6 +15,9 @@ struct AttentionGateParams {
   int64_t intermediate_channels = 0;  ///< of W_g g and W_x x
   float eps = 1e-5f;
   bool fixed_statistics = false;  ///< inference: the statistics are given, not computed
+  /// A norm and its activation that are applied to g as it is read, with bfloat16: dg is the gradient of
+  /// their result. None if mean is null.
+  InputNorm norm_of_g = {};
 };
 
 /// Weights of the gate. F = intermediate_channels.

@@ -473,6 +473,16 @@ void run_backward(View<T> dg, View<T> dx, const AttentionGateGradients& gradient
   add_gradient(gradients.weight_x, sums + 2 * f + f * g.c, f * x.c, exec);
 }
 
+// g after its norm, in scratch memory; or g.
+View<const bfloat16> after_norm(const View<const bfloat16>& g, const InputNorm& norm, WorkspaceScope& scope,
+                                const Exec& exec) {
+  if (norm.mean == nullptr) return g;
+  const View<bfloat16> y =
+      contiguous_view(scope.allocate<bfloat16>(static_cast<size_t>(g.elements())), g.n, g.d, g.h, g.w, g.c);
+  norm3d_apply(y, g, norm.mean, norm.variance, norm.gamma, norm.beta, norm.slope, norm.params, exec);
+  return y;
+}
+
 }  // namespace
 
 void attention_gate_forward(View<float> y, View<float> psi, const AttentionGateStatistics& statistics,
@@ -486,6 +496,8 @@ void attention_gate_forward(View<bfloat16> y, View<float> psi, const AttentionGa
                             const Exec& exec) {
   if (attention_gate_tensor_applies(params, {y, g, x}))
     return attention_gate_forward_tensor(y, psi, statistics, g, x, weights, params, exec);
+  WorkspaceScope scope(*exec.workspace);
+  g = after_norm(g, params.norm_of_g, scope, exec);
   run_forward(y, psi, statistics, g, x, weights, params, exec);
 }
 
@@ -508,6 +520,8 @@ void attention_gate_backward(View<bfloat16> dg, View<bfloat16> dx, const Attenti
   if (attention_gate_tensor_applies(params, {dg, dx, dy, g, x, add ? dg_so_far : dg}))
     return attention_gate_backward_tensor(dg, dx, gradients, dy, psi, statistics, g, x, weights, params,
                                           dg_so_far, exec);
+  WorkspaceScope scope(*exec.workspace);
+  g = after_norm(g, params.norm_of_g, scope, exec);
   run_backward(dg, dx, gradients, dy, psi, statistics, g, x, weights, params, exec);
   if (add) kernels::add(dg, dg, dg_so_far, exec);
 }

@@ -446,7 +446,8 @@ void run_backward(View<bfloat16> dg, View<bfloat16> dx, const AttentionGateGradi
                   memory.backward_fragments,
                   memory.hidden,
                   memory.psi,
-                  with_pieces(make_tile_grid(x, Flat), S::warps, 8)};
+                  with_pieces(make_tile_grid(x, Flat), S::warps, 8),
+                  norm_arguments(params.norm_of_g, g.c)};
   const auto pieces = static_cast<unsigned>(gate.grid.pieces);
   {
     WorkspaceScope sums_scope(*exec.workspace);

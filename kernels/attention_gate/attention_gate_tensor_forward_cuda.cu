@@ -209,8 +209,15 @@ void run_forward(View<bfloat16> y, View<float> scores, const AttentionGateStatis
   WorkspaceScope scope(*exec.workspace);
   const GateMemory memory = allocate_gate_memory(Channels, scope);
   const TileGrid grid = with_pieces(make_tile_grid(x, Flat), S::warps, 8);
-  const TensorGate gate{{g, x, {}},    scores,     {},  memory.forward_fragments, memory.backward_fragments,
-                        memory.hidden, memory.psi, grid};
+  const TensorGate gate{{g, x, {}},
+                        scores,
+                        {},
+                        memory.forward_fragments,
+                        memory.backward_fragments,
+                        memory.hidden,
+                        memory.psi,
+                        grid,
+                        norm_arguments(params.norm_of_g, g.c)};
   const auto pieces = static_cast<unsigned>(grid.pieces);
   const auto voxels = static_cast<double>(x.voxels());
   const cudaStream_t stream = stream_of(exec);

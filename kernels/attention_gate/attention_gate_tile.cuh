@@ -10,6 +10,7 @@
 #include "kernels/common/ptx/vector_access.cuh"
 #include "kernels/common/reduce.cuh"
 #include "kernels/common/voxel_pointer.cuh"
+#include "kernels/conv3d/conv3d_input_norm.cuh"
 
 namespace vg::kernels::cuda {
 
@@ -123,6 +124,7 @@ struct TensorGate {
   const HiddenConstants* hidden;
   const PsiConstants* psi;
   TileGrid grid;
+  NormArguments norm_of_g;  ///< none if mean is null
 };
 
 /// Channel of pair `pair` (of 2 * steps), lane quarter q and element e: 8 or 16 contiguous bytes of a voxel
@@ -227,7 +229,8 @@ __device__ __forceinline__ T column_sum(T value) {
 }
 
 /// Calls body(address of the tile's tensors, place) for the tiles of this warp, copying `Tensors` inputs (and
-/// behind them the scores, if `WithScores`) some tiles ahead. Voxels beyond the row read as zero.
+/// behind them the scores, if `WithScores`) some tiles ahead. Voxels beyond the row read as zero. A norm of g
+/// is applied to the copy, each lane to what it has copied itself. For all threads of a block.
 template <int Channels, bool Flat, int Tensors, bool WithScores, class Body>
 __device__ __forceinline__ void for_each_tile(const TensorGate& gate, int piece, unsigned char* shared,
                                               const Body& body) {
@@ -258,10 +261,25 @@ __device__ __forceinline__ void for_each_tile(const TensorGate& gate, int piece,
     }
     ptx::commit_copies();
   };
+  // The norm's parameters stay in shared memory: loaded for each tile, they need no registers between.
+  using Table = NormTable<Channels>;
+  __shared__ __align__(16) float norm_floats[Table::floats];
+  const bool normalised = gate.norm_of_g.mean != nullptr;
+  if (normalised) {
+    [[maybe_unused]] const Table fill(norm_floats, gate.norm_of_g, 0, 0);
+    __syncthreads();
+  }
+  const auto normalise = [&](int slot, int count) {
+    const Table table(norm_floats, gate.norm_of_g.relu);
+#pragma unroll 1
+    for (int v = lane / chunks; v < count; v += 32 / chunks)
+      table.apply_once(lane % chunks, ring + slot * stage_bytes + S::offset(v, lane % chunks));
+  };
   int tile = gate.grid.begin(piece) + warp;
   for (int stage = 0; stage < S::stages - 1; ++stage) copy(tile + stage * S::warps, stage);
   for (int slot = 0; tile < end; tile += S::warps) {
     ptx::wait_copies<S::stages - 2>();
+    if (normalised) normalise(slot, gate.grid.place<Flat>(tile).count);
     __syncwarp();  // the copies of all lanes are there, and the stage before is no longer read
     copy(tile + (S::stages - 1) * S::warps, slot == 0 ? S::stages - 1 : slot - 1);
     body(ring + slot * stage_bytes, gate.grid.place<Flat>(tile));

@@ -50,6 +50,8 @@ void check(const char* function, const InputNorm& norm) {
           ": the input's norm has no mean or variance");
   require((norm.gamma == nullptr) == (norm.beta == nullptr), function,
           ": the input's norm has one of gamma and beta, expected both or none");
+  require(norm.first_channel >= 0 && norm.first_channel % 8 == 0, function,
+          ": the input's norm begins at channel ", norm.first_channel, ", expected a multiple of 8");
   const bool prelu = norm.params.activation.kind == ActivationKind::prelu;
   require(prelu == (norm.slope != nullptr), function, ": the input's norm: a slope is for prelu alone");
 }
@@ -195,6 +197,8 @@ void conv3d_backward_through_norm(View<bfloat16> dx, float* dweight, float* dbia
   check(function, x, dy, weight, params, exec);
   check(function, norm);
   require_same_shape(function, dx, x);
+  require(norm.first_channel == 0, function, ": the norm begins at channel ", norm.first_channel,
+          ", expected one of all channels");
   require(norm.params.activation.kind != ActivationKind::prelu || gradients.slope != nullptr, function,
           ": prelu needs the gradient of its slope, found null");
   VG_DISPATCH_CUDA(exec, conv3d_backward_through_norm, dx, dweight, dbias, gradients, dy, x, norm, weight,

@@ -73,6 +73,10 @@ void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const 
 void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
                             const InputNorm& norm, const Conv3dParams& params, const Exec& exec);
 
+/// Whether conv3d_forward and conv3d_backward_weight apply a norm of x as they read it, where voxels lie at
+/// multiples of 16 bytes and the device has tensor cores: else it costs a pass in each.
+bool conv3d_applies_norm(const Conv3dParams& params);
+
 /// All gradients of conv3d_forward with a norm of x, in fewer passes than one by one where the algorithm has
 /// what the norm needs at hand: overwrites dx, the gradient of x before the norm; accumulates into dweight,
 /// dbias (null: not wanted) and the gradients of the norm's parameters. On CUDA only.

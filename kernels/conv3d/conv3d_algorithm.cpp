@@ -150,6 +150,14 @@ bool halo_tile_applies(const Conv3dParams& p, const View<const bfloat16>& out, c
   return tile >= 0 && halo_kernels_apply(p, out, in, halo_tiles[tile].shared_bytes(), limits);
 }
 
+bool conv3d_applies_norm(const Conv3dParams& p) {
+  const int64_t in = p.in_channels, out = p.out_channels;
+  if (p.kernel_size == 1 && p.stride == 1 && p.padding == 0)
+    return out <= std::min<int64_t>(in, 8) && (in == 8 || in == 16 || in == 32 || in == 64);
+  return p.kernel_size == 3 && p.stride == 1 && p.padding == 1 &&
+         std::min(p.in_channels, p.out_channels) < 64 && halo_tile_index(p.in_channels, p.out_channels) >= 0;
+}
+
 bool gemm_applies(const Conv3dParams& p, const View<const bfloat16>& out, const View<const bfloat16>& in,
                   const CudaLimits& limits) {
   const GemmTile widest{p.kernel_size, 64};

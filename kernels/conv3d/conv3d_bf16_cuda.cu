@@ -46,7 +46,10 @@ View<const bfloat16> normalised(const InputNorm& norm, const View<const bfloat16
                                 const Exec& exec) {
   const View<bfloat16> y =
       contiguous_view(scope.allocate<bfloat16>(static_cast<size_t>(x.elements())), x.n, x.d, x.h, x.w, x.c);
-  norm3d_apply(y, x, norm.mean, norm.variance, norm.gamma, norm.beta, norm.slope, norm.params, exec);
+  const int64_t first = norm.first_channel;
+  if (first > 0) kernels::copy(y.channels(0, first), x.channels(0, first), exec);
+  norm3d_apply(y.channels(first, x.c), x.channels(first, x.c), norm.mean, norm.variance, norm.gamma,
+               norm.beta, norm.slope, norm.params, exec);
   return y;
 }
 
@@ -170,6 +173,16 @@ void conv3d_backward_through_norm(View<bfloat16> dx, float* dweight, float* dbia
     return conv3d_backward_through_norm_pointwise(dx, dweight, dbias, gradients, dy, x, norm, weight, exec);
   if (dweight != nullptr) cuda::conv3d_backward_weight(dweight, dy, x, &norm, params, exec);
   if (dbias != nullptr) kernels::conv3d_backward_bias(dbias, dy, exec);
+  const CudaLimits limits = cuda_limits();
+  if (choose_conv3d_backward_input_algorithm(params, dx, dy, limits) == Conv3dAlgorithm::halo_tile &&
+      norm_gradient_applies(norm) && dx.elements() > 0) {
+    WorkspaceScope scope(*exec.workspace);
+    const int64_t groups = norm.params.per_instance ? x.n : 1;
+    float* const means = scope.allocate<float>(static_cast<size_t>(2 * groups * x.c));
+    const NormGradientRequest request{x, norm, gradients, means};
+    conv3d_backward_input_halo_tile(dx, dy, weight, params, limits.multiprocessors, exec, &request);
+    return cuda::norm3d_backward_input(dx, dx, x, norm, means, exec);
+  }
   cuda::conv3d_backward_input(dx, dy, weight, params, exec);
   cuda::norm3d_backward<bfloat16>(dx, gradients.gamma, gradients.beta, gradients.slope, dx, x, norm.mean,
                                   norm.variance, norm.gamma, norm.beta, norm.slope, norm.params, exec);

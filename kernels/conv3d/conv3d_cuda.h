@@ -10,6 +10,19 @@ namespace vg::kernels::cuda {
 /// Of the current device.
 CudaLimits cuda_limits();
 
+/// What a kernel that makes the gradient of a norm's result is asked for by the norm, the next on the tape:
+/// norm3d_add_gradients() from sums that it takes on the way, where norm_gradient_applies().
+struct NormGradientRequest {
+  View<const bfloat16> x;  ///< before the norm
+  InputNorm norm;
+  NormGradients gradients;
+  float* means;  ///< see norm3d_add_gradients()
+};
+/// Such kernels take two sums.
+inline bool norm_gradient_applies(const InputNorm& norm) {
+  return norm.params.activation.kind != ActivationKind::prelu;
+}
+
 /// conv3d_forward by direct gathering on the CUDA cores, for any parameters and placement; also takes
 /// kernel_size 2 with stride 2 and padding 0, as the next function and conv3d_backward_weight in this
 /// namespace do. T is float or bfloat16; weights are rounded to T, sums are float.
@@ -49,9 +62,12 @@ void conv3d_forward_halo_tile(View<bfloat16> y, View<const bfloat16> x, const fl
                               const Exec& exec, const OutputStatistics* statistics = nullptr,
                               const InputNorm* norm = nullptr);
 
-/// conv3d_backward_input on tensor cores where halo_tile_applies().
+/// conv3d_backward_input on tensor cores where halo_tile_applies(). What a norm of which dx is the gradient
+/// of the result needs of dx (if not null) is summed on the way, from sums before they are rounded, in the
+/// order of statistics.
 void conv3d_backward_input_halo_tile(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
-                                     const Conv3dParams& params, int multiprocessors, const Exec& exec);
+                                     const Conv3dParams& params, int multiprocessors, const Exec& exec,
+                                     const NormGradientRequest* norm = nullptr);
 
 /// conv3d_backward_weight on tensor cores where halo_wgrad_applies(). The order of sums follows from the cut:
 /// the same number of multiprocessors gives the same bits. A norm of x as in the forward pass.

@@ -104,8 +104,10 @@ class PlaneCopy {
     constexpr int turns = (Rows + rows_at_once - 1) / rows_at_once,
                   turns_a_part = (turns + Parts - 1) / Parts;
     if (static_cast<unsigned>(d) >= static_cast<unsigned>(depth_) || !active_[0]) return;
-    const int thread = static_cast<int>(threadIdx.x), first = index * turns_a_part * rows_at_once;
-    const auto chunk = norm.chunk((rows_at_once > 1 ? thread % copies : thread) % chunks);
+    const int thread = static_cast<int>(threadIdx.x), first = index * turns_a_part * rows_at_once,
+              own = (rows_at_once > 1 ? thread % copies : thread) % chunks;
+    if (!norm.applies(own)) return;
+    const auto chunk = norm.chunk(own);
 #pragma unroll
     for (int i = 0; i < copies_a_row; ++i) {
       if (!active_[i]) continue;
@@ -164,13 +166,42 @@ __device__ __forceinline__ void store_voxel(bfloat16* to, const float (&sums)[Fr
   }
 }
 
+/// In place of what an epilogue does with each voxel, where it does nothing.
+struct NoVoxels {
+  static constexpr bool sums = false;
+  template <class... Arguments>
+  __device__ __forceinline__ void operator()(const Arguments&...) const {}
+};
+/// Adds the moments of what is stored.
+struct VoxelMoments {
+  static constexpr bool sums = true;
+  template <int Fragments>
+  __device__ __forceinline__ void operator()(LaneMoments<2 * Fragments>& moments,
+                                             const float (&sums_of_voxel)[Fragments][4], int half, int64_t,
+                                             int, int, int, int64_t) const {
+    moments.add_voxel(sums_of_voxel, half);
+  }
+};
+/// Adds what a norm needs of the gradient that is stored.
+struct VoxelNormGradients {
+  static constexpr bool sums = true;
+  const View<const bfloat16>& x;
+  NormParameters parameters;
+  template <int Fragments>
+  __device__ __forceinline__ void operator()(LaneMoments<2 * Fragments>& moments,
+                                             const float (&sums_of_voxel)[Fragments][4], int half, int64_t n,
+                                             int d, int h, int w, int64_t channel) const {
+    add_norm_gradient(moments, sums_of_voxel, half, x.at(n, d, h, w) + channel, parameters);
+  }
+};
+
 /// Stores the lane's channels of the voxels (h + row, w) and, from the fragments' lower halves, (h + Rows +
-/// row, w) that lie inside. Four lanes store a voxel's channels: whole sectors of 32 bytes. With `Moments`,
-/// adds the moments of what it stores to `totals`, see add_lanes().
-template <bool Moments, int Rows, int Fragments>
+/// row, w) that lie inside. Four lanes store a voxel's channels: whole sectors of 32 bytes. What `of_voxel`
+/// sums of them is added to `totals`, see add_lanes().
+template <int Rows, int Fragments, class OfVoxel>
 __device__ __forceinline__ void store_tile(float (&totals)[Fragments / 2], const View<bfloat16>& out,
                                            const float (&sums)[Rows][Fragments][4], int64_t n, int d, int h,
-                                           int w, int64_t channel) {
+                                           int w, int64_t channel, const OfVoxel& of_voxel) {
   LaneMoments<2 * Fragments> moments;
   if (w < out.w) {
 #pragma unroll
@@ -180,11 +211,11 @@ __device__ __forceinline__ void store_tile(float (&totals)[Fragments / 2], const
         const int of_row = h + half * Rows + row;
         if (of_row >= out.h) continue;
         store_voxel(out.at(n, d, of_row, w) + channel, sums[row], half);
-        if constexpr (Moments) moments.add_voxel(sums[row], half);
+        of_voxel(moments, sums[row], half, n, d, of_row, w, channel);
       }
     }
   }
-  if constexpr (Moments) add_lanes(totals, moments);
+  if constexpr (OfVoxel::sums) add_lanes(totals, moments);
 }
 
 /// Starts the copy of Bytes of packed weights.

@@ -109,11 +109,20 @@ __device__ __forceinline__ void multiply_piece(float (&sums)[T::rows][T::fragmen
   }
 }
 
-// With `Moments`, `moments` receives a piece from each block. With `Norm`, the norm is applied to the input.
-template <class T, bool Moments, bool Norm>
+// What a kernel does beside the convolution. All but the first leave `moments`, a piece from each block.
+enum class Extra {
+  nothing,
+  moments,           // of the output
+  moments_and_norm,  // ... and a norm is applied to the input
+  norm_gradient      // what the norm of which the output is the gradient needs, see NormGradientArguments
+};
+
+template <class T, Extra Also>
 __global__ void __launch_bounds__(T::warps * 32, 2)
     halo_kernel(View<bfloat16> out, float* moments, View<const bfloat16> in, const uint32_t* packed,
-                const float* bias, HaloGrid grid, NormArguments norm_of_input) {
+                const float* bias, HaloGrid grid, NormArguments norm_of_input, NormGradientArguments behind) {
+  constexpr bool moments_wanted = Also != Extra::nothing, Norm = Also == Extra::moments_and_norm,
+                 norm_behind = Also == Extra::norm_gradient;
   extern __shared__ __align__(128) unsigned char shared_memory[];
   const uint32_t planes = ptx::shared_address(shared_memory), weights = planes + T::ring * T::plane_bytes;
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, g = lane / 4, q = lane % 4;
@@ -132,6 +141,12 @@ __global__ void __launch_bounds__(T::warps * 32, 2)
   using Table = NormTable<T::in_channels>;
   __shared__ __align__(16) float norm_floats[Norm ? Table::floats : 1];
   const std::conditional_t<Norm, Table, NoNorm> norm(norm_floats, norm_of_input, at.n, 0);
+  using TableBehind = NormTable<T::out_channels>;
+  __shared__ __align__(16) float floats_behind[norm_behind ? TableBehind::floats : 1];
+  const std::conditional_t<norm_behind, TableBehind, NoNorm> norm_of_output(floats_behind, behind.norm, at.n,
+                                                                            at.group * T::out_channels);
+  static_assert(T::shape.shared_bytes() + sizeof(floats_behind) <= 99 * 1024);
+  if constexpr (norm_behind) __syncthreads();
   if constexpr (Norm) {
     static_assert(T::shape.shared_bytes() + sizeof(norm_floats) <= 99 * 1024);
     __syncthreads();
@@ -203,9 +218,16 @@ __global__ void __launch_bounds__(T::warps * 32, 2)
         if (!T::weights_stay) buffer ^= T::piece_bytes;
       }
     }
-    store_tile<Moments>(totals, out, sums, at.n, at.d + i, at.h + warp_h, at.w + warp_w + g, channel);
+    const auto store = [&](const auto& of_voxel) {
+      store_tile(totals, out, sums, at.n, at.d + i, at.h + warp_h, at.w + warp_w + g, channel, of_voxel);
+    };
+    if constexpr (norm_behind) {
+      store(VoxelNormGradients{behind.x, norm_of_output.parameters(floats_behind, q * T::lane_channels)});
+    } else {
+      store(std::conditional_t<moments_wanted, VoxelMoments, NoVoxels>{});
+    }
   }
-  if constexpr (Moments) {
+  if constexpr (moments_wanted) {
     ptx::wait_copies<0>();
     store_moments<T::warps, 1>(halo_moments(moments, grid, out.c, T::out_channels),
                                reinterpret_cast<float*>(shared_memory), totals, T::out_channels);
@@ -220,9 +242,10 @@ struct Operands {
   WeightOrder order;
   const float* bias;      // or null
   const InputNorm* norm;  // or null
+  const NormGradientRequest* behind = nullptr;
 };
 
-template <class T, bool Moments, bool Norm>
+template <class T, Extra Also>
 void launch(const Operands& o, int multiprocessors, const Exec& exec) {
   WorkspaceScope scope(*exec.workspace);
   const int64_t words = o.out.c / T::out_channels * T::packed_words;
@@ -230,24 +253,29 @@ void launch(const Operands& o, int multiprocessors, const Exec& exec) {
   pack_fragments_kernel<T>
       <<<blocks_for(words), block_threads, 0, stream_of(exec)>>>(packed, o.weight, o.order, words);
   check_launch();
-  const auto kernel = halo_kernel<T, Moments, Norm>;
+  const auto kernel = halo_kernel<T, Also>;
   constexpr int shared_bytes = T::shape.shared_bytes();
   // More than 48 KiB must be asked for; halo_tile_applies() has seen that the device has it.
   check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
   const HaloGrid grid = halo_grid(T::height, T::width, o.out.c / T::out_channels, o.out, multiprocessors);
   const int64_t pieces = grid.blocks() / grid.groups;
-  float* const moments = Moments ? allocate_moments(scope, pieces, o.out.c) : nullptr;
+  float* const moments = Also != Extra::nothing ? allocate_moments(scope, pieces, o.out.c) : nullptr;
   kernel<<<blocks_for(grid.blocks(), 1), T::warps * 32, shared_bytes, stream_of(exec)>>>(
-      o.out, moments, o.in, packed, o.bias, grid, Norm ? norm_arguments(*o.norm, o.in.c) : NormArguments{});
+      o.out, moments, o.in, packed, o.bias, grid,
+      o.norm != nullptr ? norm_arguments(*o.norm, o.in.c) : NormArguments{},
+      o.behind != nullptr ? NormGradientArguments{o.behind->x, norm_arguments(o.behind->norm, o.out.c)}
+                          : NormGradientArguments{});
   check_launch();
-  if (Moments) finish_statistics(*o.statistics, moments, pieces, o.out, exec);
+  if (o.behind != nullptr) return finish_norm_gradient(*o.behind, moments, pieces, exec);
+  if (o.statistics != nullptr) finish_statistics(*o.statistics, moments, pieces, o.out, exec);
 }
 
 template <class T>
 void launch_one_of(const Operands& o, int multiprocessors, const Exec& exec) {
-  if (o.norm != nullptr) return launch<T, true, true>(o, multiprocessors, exec);
-  if (o.statistics != nullptr) return launch<T, true, false>(o, multiprocessors, exec);
-  launch<T, false, false>(o, multiprocessors, exec);
+  if (o.behind != nullptr) return launch<T, Extra::norm_gradient>(o, multiprocessors, exec);
+  if (o.norm != nullptr) return launch<T, Extra::moments_and_norm>(o, multiprocessors, exec);
+  if (o.statistics != nullptr) return launch<T, Extra::moments>(o, multiprocessors, exec);
+  launch<T, Extra::nothing>(o, multiprocessors, exec);
 }
 
 void convolve(const Operands& o, int multiprocessors, const Exec& exec) {
@@ -272,9 +300,10 @@ void conv3d_forward_halo_tile(View<bfloat16> y, View<const bfloat16> x, const fl
 }
 
 void conv3d_backward_input_halo_tile(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
-                                     const Conv3dParams& params, int multiprocessors, const Exec& exec) {
-  convolve({dx, nullptr, dy, weight, {27, params.in_channels * 27, true}, nullptr, nullptr}, multiprocessors,
-           exec);
+                                     const Conv3dParams& params, int multiprocessors, const Exec& exec,
+                                     const NormGradientRequest* norm) {
+  convolve({dx, nullptr, dy, weight, {27, params.in_channels * 27, true}, nullptr, nullptr, norm},
+           multiprocessors, exec);
 }
 
 }  // namespace vg::kernels::cuda

@@ -21,6 +21,7 @@ struct NormArguments {
   float eps;
   bool relu;             ///< 0 instead of a multiple: a slope of 0 would make NaN of -infinity
   int64_t group_stride;  ///< from a sample's mean and variance to those of the next: 0 for batch norm
+  int first_channel;
 };
 
 /// Whether this norm can be applied so: no slope for each channel.
@@ -38,8 +39,28 @@ inline NormArguments norm_arguments(const InputNorm& norm, int64_t channels) {
           activation.kind == ActivationKind::identity ? 1.0f : activation.negative_slope,
           norm.params.eps,
           activation.kind == ActivationKind::relu,
-          norm.params.per_instance ? channels : 0};
+          norm.params.per_instance ? channels - norm.first_channel : 0,
+          static_cast<int>(norm.first_channel)};
 }
+
+/// The parameters of a lane's channels, at most 8 of those that lie together, read from shared memory where
+/// they are needed.
+class NormParameters {
+ public:
+  __device__ __forceinline__ NormParameters(const float* shared, float slope, bool relu)
+      : shared_(shared), slope_(slope), relu_(relu) {}
+  __device__ __forceinline__ float mean(int i) const { return shared_[i]; }
+  __device__ __forceinline__ float scale(int i) const { return shared_[8 + i]; }
+  __device__ __forceinline__ float shift(int i) const { return shared_[16 + i]; }
+  __device__ __forceinline__ float gradient(float dy, float v) const {
+    return v <= 0 ? (relu_ ? 0.0f : dy * slope_) : dy;
+  }
+
+ private:
+  const float* shared_;
+  float slope_;
+  bool relu_;
+};
 
 /// The parameters of `Channels` channels in shared memory: for every 8 of them mean, scale and shift, so that
 /// eight threads that take different ones meet different banks; then the slope.
@@ -51,9 +72,13 @@ class NormTable {
   /// Fills the table for channels from `first` on of a sample. For all threads; a barrier must follow.
   __device__ __forceinline__ NormTable(float* shared, const NormArguments& norm, int64_t sample,
                                        int64_t first)
-      : shared_(ptx::shared_address(shared)), relu_(norm.relu) {
+      : shared_(ptx::shared_address(shared)),
+        first_chunk_((norm.first_channel - static_cast<int>(first)) / 8),
+        relu_(norm.relu) {
     for (int i = static_cast<int>(threadIdx.x); i < Channels; i += static_cast<int>(blockDim.x)) {
-      const int64_t channel = first + i, of_sample = sample * norm.group_stride + channel;
+      const int64_t channel = first + i - norm.first_channel;
+      if (channel < 0) continue;
+      const int64_t of_sample = sample * norm.group_stride + channel;
       float* const to = shared + i / 8 * chunk_floats + i % 8;
       const float inverse = 1 / sqrtf(norm.variance[of_sample] + norm.eps);
       to[0] = norm.mean[of_sample];
@@ -62,6 +87,13 @@ class NormTable {
     }
     if (threadIdx.x == 0) shared[floats - 1] = norm.slope != nullptr ? *norm.slope : norm.negative_slope;
   }
+
+  /// That has been filled before, of a norm of all channels.
+  __device__ __forceinline__ NormTable(const float* shared, bool relu)
+      : shared_(ptx::shared_address(shared)), first_chunk_(0), relu_(relu) {}
+
+  /// Whether the norm is of these 8 channels.
+  __device__ __forceinline__ bool applies(int index) const { return index >= first_chunk_; }
 
   /// The parameters of 8 channels, and their map.
   struct Chunk {
@@ -86,6 +118,34 @@ class NormTable {
     }
   };
 
+  /// Of the channels from `channel` on, in the memory that the table was filled into.
+  __device__ __forceinline__ NormParameters parameters(const float* shared, int channel) const {
+    return {shared + channel / 8 * chunk_floats + channel % 8, shared[floats - 1], relu_};
+  }
+
+  /// chunk(index).apply(address) for a single address: with fewer registers at a time.
+  __device__ __forceinline__ void apply_once(int index, uint32_t address) const {
+    const uint32_t from = shared_ + index * (chunk_floats * 4);
+    const float slope = ptx::load_shared_float(shared_ + (floats - 1) * 4);
+    uint32_t words[4];
+    ptx::load_shared_16(words, address);
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      uint32_t mean[2], scale[2], shift[2];
+      ptx::load_shared_8(mean, from + k * 8);
+      ptx::load_shared_8(scale, from + 32 + k * 8);
+      ptx::load_shared_8(shift, from + 64 + k * 8);
+      float v[2] = {__uint_as_float(words[k] << 16), __uint_as_float(words[k] & 0xffff0000u)};
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        v[i] = fmaf(v[i] - __uint_as_float(mean[i]), __uint_as_float(scale[i]), __uint_as_float(shift[i]));
+        if (v[i] <= 0) v[i] = relu_ ? 0.0f : v[i] * slope;
+      }
+      words[k] = ptx::pack_bfloat16(v[0], v[1]);
+    }
+    ptx::store_shared_16(address, words[0], words[1], words[2], words[3]);
+  }
+
   __device__ __forceinline__ Chunk chunk(int index) const {
     Chunk chunk;
     const uint32_t from = shared_ + index * (chunk_floats * 4);
@@ -109,6 +169,7 @@ class NormTable {
   }
 
   uint32_t shared_;
+  int first_chunk_;
   bool relu_;
 };
 

@@ -5,6 +5,8 @@
 #pragma once
 
 #include "kernels/common/launch.cuh"
+#include "kernels/conv3d/conv3d_cuda.h"
+#include "kernels/conv3d/conv3d_input_norm.cuh"
 #include "kernels/norm3d/norm3d.h"
 
 namespace vg::kernels::cuda {
@@ -79,9 +81,50 @@ __device__ __forceinline__ void store_moments(float* piece, float* shared, const
   }
 }
 
+/// What a kernel that makes the gradient of a norm's result does for the norm behind it on the tape, see
+/// NormGradientSums: here x is the norm's input, with the voxels of the kernel's output.
+struct NormGradientArguments {
+  View<const bfloat16> x;
+  NormArguments norm;
+};
+
+/// Adds what the norm needs of a voxel's gradient to `moments`: dv and dv (x - mean) in the place of values
+/// and squares. Of fragments of sums that lie beside each other; `x` points to the lane's channels,
+/// `parameters` to theirs in a NormTable.
+template <int Fragments>
+__device__ __forceinline__ void add_norm_gradient(LaneMoments<2 * Fragments>& moments,
+                                                  const float (&sums)[Fragments][4], int half,
+                                                  const bfloat16* x, const NormParameters& parameters) {
+  uint32_t words[Fragments];
+  if constexpr (Fragments == 2) {
+    ptx::load_constant_8(words, x);
+  } else {
+    static_assert(Fragments == 4);
+    ptx::load_constant_16(words, x);
+  }
+#pragma unroll
+  for (int c = 0; c < 2 * Fragments; ++c) {
+    const float centred = (c % 2 == 0 ? ptx::low_bfloat16(words[c / 2]) : ptx::high_bfloat16(words[c / 2])) -
+                          parameters.mean(c),
+                v = fmaf(centred, parameters.scale(c), parameters.shift(c)),
+                dv = parameters.gradient(sums[c / 2][2 * half + c % 2], v);
+    moments.sums[2 * c] += dv;
+    moments.sums[2 * c + 1] = fmaf(dv, centred, moments.sums[2 * c + 1]);
+  }
+}
+
 /// Scratch memory for the pieces of `channels` channels.
 inline float* allocate_moments(WorkspaceScope& scope, int64_t pieces, int64_t channels) {
   return scope.allocate<float>(static_cast<size_t>(pieces * channels * 2));
+}
+
+/// The norm's gradients from all pieces, those of a sample behind each other.
+inline void finish_norm_gradient(const NormGradientRequest& request, const float* moments, int64_t pieces,
+                                 const Exec& exec) {
+  const View<const bfloat16>& x = request.x;
+  const int64_t groups = request.norm.params.per_instance ? x.n : 1;
+  norm3d_add_gradients(request.means, request.gradients,
+                       {moments, 2, groups, pieces / groups, x.c, x.voxels() / groups}, request.norm, exec);
 }
 
 /// The statistics of y from all pieces, those of a sample behind each other.

@@ -150,7 +150,7 @@ __global__ void __launch_bounds__(block_threads, (least_norm_blocks<Parts, Narro
 
 bool pointwise_norm_applies(const View<const bfloat16>& y, const View<const bfloat16>& x,
                             const InputNorm& norm) {
-  return y.c <= x.c && input_norm_applies(norm);
+  return y.c <= x.c && input_norm_applies(norm) && norm.first_channel == 0;
 }
 
 void conv3d_backward_through_norm_pointwise(View<bfloat16> dx, float* dweight, float* dbias,

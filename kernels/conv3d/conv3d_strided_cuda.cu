@@ -181,7 +181,8 @@ __global__ void __launch_bounds__(T::threads, 2)
     }
     // Channels that do not exist are not stored, as voxels beyond the edge.
     const int w = channel < out.c ? at.w + g : static_cast<int>(out.w);
-    store_tile<Moments>(totals, out, sums, at.n, at.d + i, at.h + warp_h, w, channel);
+    store_tile(totals, out, sums, at.n, at.d + i, at.h + warp_h, w, channel,
+               std::conditional_t<Moments, VoxelMoments, NoVoxels>{});
   }
   if constexpr (Moments) {
     ptx::wait_copies<0>();

@@ -83,6 +83,9 @@ struct InputNorm {
   const float* beta = nullptr;
   const float* slope = nullptr;
   Norm3dParams params = {};
+  /// Where the norm's channels begin in the input: those before it are taken as they are, and have no
+  /// parameters. A multiple of 8.
+  int64_t first_channel = 0;
 };
 
 /// Where the gradients of a norm's parameters are added: [C], [C], [slope_count]; null without a parameter.

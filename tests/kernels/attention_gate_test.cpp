@@ -226,6 +226,7 @@ class FusedGateOf {
     attention_gate_backward(*vdg, *vdx, dw, *vdy, vpsi.view(), t, *vg, *vx, w, params_, exec_);
     y = to_floats(vy->get()), psi = vpsi.get(), dg = to_floats(vdg->get()), dx = to_floats(vdx->get());
   }
+  void set_norm_of_g(const InputNorm& norm) { params_.norm_of_g = norm; }
   std::vector<float> gradient(size_t i) const { return gradients_[i]->get(); }
   std::vector<float> statistic(size_t i) const { return statistics_[i]->get(); }
 
@@ -414,6 +415,36 @@ TEST_P(AttentionGateBfloat16Test, TensorCoresAgreeOnEveryPlacement) {
     for (const bool fixed : {false, true}) {
       for (const Placement& p : placements()) check_bfloat16(s, fixed, p, exec());
     }
+  }
+}
+
+// A norm of g that is applied as g is read: the bits of one in a pass of its own, also where it falls back.
+TEST_P(AttentionGateBfloat16Test, NormOfTheGatingSignal) {
+  for (const Shape& s : {tensor_shapes[0], tensor_shapes[1], tensor_shapes[2], tensor_shapes[3], shapes[2]}) {
+    const auto u = rounded<bfloat16>(uniform(s.voxels() * s.gate, 20)),
+               x = rounded<bfloat16>(uniform(s.voxels() * s.skip, 21)),
+               dy = rounded<bfloat16>(uniform(s.voxels() * s.skip, 22));
+    const Buffer<float> mean(device(), uniform(s.gate, 23)), variance(device(), uniform(s.gate, 24, 0.5f, 2)),
+        gamma(device(), uniform(s.gate, 25)), beta(device(), uniform(s.gate, 26, 0.5f, 1));
+    const InputNorm norm{.mean = mean.data(),
+                         .variance = variance.data(),
+                         .gamma = gamma.data(),
+                         .beta = beta.data(),
+                         .params = {.activation = {.kind = ActivationKind::relu}}};
+    Activation<bfloat16> in_place(device(), s.n, s.d, s.h, s.w, s.gate);
+    in_place.set(stored<bfloat16>(u));
+    norm3d_apply(in_place.view(), in_place, norm.mean, norm.variance, norm.gamma, norm.beta, nullptr,
+                 norm.params, exec());
+    const PerWeight<float> w = random_weights(s, 1), before = random_weights(s, 30);
+    const auto run = [&](const std::vector<float>& g, bool with_norm) {
+      FusedGateOf<bfloat16> gate(device(), s, w, before, given_statistics(s), false, placements()[2], exec());
+      if (with_norm) gate.set_norm_of_g(norm);
+      gate.run(g, x, dy);
+      std::vector<std::vector<float>> results{gate.y, gate.psi, gate.dg, gate.dx};
+      for (size_t i = 0; i < weight_count; ++i) results.push_back(gate.gradient(i));
+      return results;
+    };
+    EXPECT_EQ(run(u, true), run(to_floats(in_place.get()), false)) << s.gate << " channels";
   }
 }
 

@@ -4,6 +4,7 @@
 #include "kernels/common/bfloat16.h"
 #include "kernels/conv3d/conv3d.h"
 #include "kernels/conv3d/conv3d_cuda.h"
+#include "kernels/elementwise/elementwise.h"
 #include "support/buffer.h"
 #include "support/devices.h"
 #include "support/random_data.h"
@@ -24,6 +25,7 @@ struct Case {
   int64_t slope_count = 1;
   Placement place = {};
   int kernel_size = 3, stride = 1;
+  int64_t first_channel = 0;
 };
 
 std::vector<bfloat16> rounded(const std::vector<float>& values) {
@@ -69,8 +71,10 @@ class Problem {
     const InputNorm norm = input_norm();
     View<const bfloat16> x = x_;
     if (!fused) {
-      norm3d_apply(after_norm_.view(), x, norm.mean, norm.variance, norm.gamma, norm.beta, norm.slope,
-                   norm.params, exec_);
+      const int64_t first = case_.first_channel;
+      copy(after_norm_.view(), x, exec_);
+      norm3d_apply(after_norm_.view().channels(first, case_.in), x.channels(first, case_.in), norm.mean,
+                   norm.variance, norm.gamma, norm.beta, norm.slope, norm.params, exec_);
       x = after_norm_;
     }
     const Buffer<float> mean(exec_.device, groups_ * case_.out), variance(exec_.device, groups_ * case_.out),
@@ -92,7 +96,8 @@ class Problem {
             .gamma = case_.affine ? gamma_.data() : nullptr,
             .beta = case_.affine ? beta_.data() : nullptr,
             .slope = prelu ? slope_.data() : nullptr,
-            .params = {.per_instance = case_.per_instance, .activation = activation}};
+            .params = {.per_instance = case_.per_instance, .activation = activation},
+            .first_channel = case_.first_channel};
   }
 
   Case case_;
@@ -120,7 +125,9 @@ TEST_P(Conv3dInputNormTest, HaloTilesGiveTheSameBits) {
                             {48, 32, relu, true},
                             {64, 16, identity, false},
                             {64, 32, prelu, false, false, 1, {0, 8, 8}},
-                            {16, 48, relu}};
+                            {16, 48, relu},
+                            {32, 16, relu, false, true, 1, {}, 3, 1, 16},
+                            {64, 32, relu, false, true, 1, {1, 16, 0}, 3, 1, 32}};
   for (const Case& c : cases) {
     SCOPED_TRACE(::testing::Message() << c.in << "->" << c.out);
     Problem problem(c, c.per_instance ? 2 : 1, 4, 9, 9, exec());
@@ -147,6 +154,8 @@ TEST_P(Conv3dInputNormTest, EveryAlgorithmGivesTheSameBits) {
                             {64, 64, relu},
                             {16, 32, relu, false, true, 1, {}, 3, 2},
                             {16, 4, relu, true, true, 1, {}, 1, 1},
+                            {48, 16, relu, false, true, 1, {}, 3, 1, 24},
+                            {80, 16, relu, false, true, 1, {}, 3, 1, 40},
                             {5, 3, relu}};
   for (const Case& c : cases) {
     SCOPED_TRACE(::testing::Message() << c.in << "->" << c.out);
