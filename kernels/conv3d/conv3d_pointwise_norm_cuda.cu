@@ -78,11 +78,11 @@ __global__ void __launch_bounds__(block_threads)
   }
   // Over the warp's lanes of the same channels, then over the warps.
   float* const of_warp = shared[threadIdx.x / 32];
-  const auto store = [&](int place, float sum) {
+  const auto store = [&](int place, float sum, int writers = Parts) {
 #pragma unroll
     for (int distance = Parts; distance < 32; distance *= 2)
       sum += __shfl_xor_sync(0xFFFFFFFFu, sum, distance);
-    if (share.lane < Parts) of_warp[place] = sum;
+    if (share.lane < writers) of_warp[place] = sum;
   };
 #pragma unroll
   for (int c = 0; c < wide_channels; ++c) {
@@ -93,7 +93,7 @@ __global__ void __launch_bounds__(block_threads)
     for (int i = 0; i < norm_sums; ++i) store(Block::norm + channel * norm_sums + i, sums.norm[c][i]);
   }
 #pragma unroll
-  for (int n = 0; n < Narrow; ++n) store(Block::bias + n, sums.bias[n]);  // the same from every part
+  for (int n = 0; n < Narrow; ++n) store(Block::bias + n, sums.bias[n], 1);  // every part has the same
   __syncthreads();
   const int64_t block = blockIdx.x;
   const int narrow = dy_of_narrow.channels, of_weights = narrow * Block::channels;
