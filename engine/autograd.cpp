@@ -43,6 +43,11 @@ Tensor Node::take_gradient(size_t index) {
   return edge.meta == nullptr ? Tensor() : std::exchange(edge.meta->grad, Tensor());
 }
 
+Node* Node::origin(size_t index) const {
+  const Edge& edge = inputs_.at(index);
+  return edge.meta == nullptr || edge.meta->node == nullptr ? nullptr : edge.meta->node->taker();
+}
+
 Tensor Node::accumulation_buffer(size_t index) {
   const Edge& edge = inputs_.at(index);
   if (edge.meta == nullptr)

@@ -34,6 +34,8 @@ class Node {
   virtual void backward_with(Tensor grad_output) { backward(grad_output); }
 
  protected:
+  /// Who takes the gradient: this, but for a node that only hands it on.
+  [[nodiscard]] virtual Node* taker() { return this; }
   /// True if the gradient of input `index` is wanted.
   [[nodiscard]] bool needs(size_t index) const { return inputs_.at(index).meta != nullptr; }
   /// Hands on the gradient of input `index`: kept if it is the first, else added.
@@ -41,6 +43,9 @@ class Node {
   /// The gradient so far of input `index`, for an op that adds to it on its way; undefined if there was none.
   /// The caller must pass() it on, with its own in it or besides.
   [[nodiscard]] Tensor take_gradient(size_t index);
+  /// The operation that made input `index` and that its gradient goes to; null without one, or if no gradient
+  /// is wanted. For ops that leave more there than the gradient.
+  [[nodiscard]] Node* origin(size_t index) const;
   /// The gradient so far of input `index` (a parameter), zero if there was none, to be added to by kernels
   /// that accumulate.
   [[nodiscard]] Tensor accumulation_buffer(size_t index);

@@ -62,6 +62,9 @@ class RecomputeNode : public Node {
     const char* name() const override { return "recompute"; }
     void backward(const Tensor& grad_output) override { outside_.pass(index_, grad_output); }
 
+   protected:
+    Node* taker() override { return outside_.origin(index_); }
+
    private:
     RecomputeNode& outside_;
     size_t index_;

@@ -68,13 +68,26 @@ class AttentionGateNode : public Node {
     const Tensor dg = Tensor::empty_like(g_), dx = Tensor::empty_like(x_);
     // The other gradient of g, through the merge, is added on the way.
     const Tensor so_far = take_gradient(0);
-    with_element_type(dx, [&]<class T>() {
-      kernels::attention_gate_backward(dg.view<T>(), dx.view<T>(), gradients, grad_output.view<const T>(),
-                                       scores_.view<const float>(), statistics_pointers(statistics_),
-                                       g_.view<const T>(), x_.view<const T>(), weight_pointers(branches_),
-                                       params_, so_far.defined() ? so_far.view<const T>() : View<const T>(),
-                                       exec_of(dx));
-    });
+    if (dx.dtype() == DType::bfloat16) {
+      // If g is the norm's input, its result's gradient is summed here. Nobody is to add to it any more.
+      NormNode* const norm =
+          norm_of_g_.statistics.mean.defined() ? dynamic_cast<NormNode*>(origin(0)) : nullptr;
+      const bool wanted = norm != nullptr && norm->takes_sums();
+      const Tensor sums = wanted ? Tensor::empty({g_.size(4), 2}, DType::float32, g_.device()) : Tensor();
+      kernels::attention_gate_backward(
+          dg.view<bfloat16>(), dx.view<bfloat16>(), gradients, grad_output.view<const bfloat16>(),
+          scores_.view<const float>(), statistics_pointers(statistics_), g_.view<const bfloat16>(),
+          x_.view<const bfloat16>(), weight_pointers(branches_), params_,
+          so_far.defined() ? so_far.view<const bfloat16>() : View<const bfloat16>(),
+          wanted ? sums.data<float>() : nullptr, exec_of(dx));
+      if (wanted) norm->offer_sums(dg, sums);
+    } else {
+      kernels::attention_gate_backward(
+          dg.view(), dx.view(), gradients, grad_output.view<const float>(), scores_.view<const float>(),
+          statistics_pointers(statistics_), g_.view<const float>(), x_.view<const float>(),
+          weight_pointers(branches_), params_,
+          so_far.defined() ? so_far.view<const float>() : View<const float>(), exec_of(dx));
+    }
     pass(0, dg);
     pass(1, dx);
   }

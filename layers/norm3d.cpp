@@ -12,7 +12,7 @@ using kernels::require;
 namespace {
 
 /// Inputs: x, weight, bias, slope.
-class Norm3dNode : public Node {
+class Norm3dNode : public NormNode {
  public:
   Norm3dNode(Tensor x, Tensor mean, Tensor variance, Tensor weight, Tensor bias, Tensor slope,
              const Norm3dParams& params)
@@ -25,7 +25,18 @@ class Norm3dNode : public Node {
         params_(params) {}
   const char* name() const override { return params_.per_instance ? "instance_norm" : "batch_norm"; }
 
+  bool takes_sums() const override {
+    return x_.dtype() == DType::bfloat16 && params_.activation.kind != ActivationKind::prelu;
+  }
+  void offer_sums(const Tensor& gradient, const Tensor& sums) override {
+    // Held twice, the gradient is not added to where it lies: another that is added makes another tensor.
+    summed_ = gradient.detach();
+    sums_ = sums;
+  }
+
   void backward(const Tensor& grad_output) override {
+    const bool summed = summed_.defined() && summed_.data<bfloat16>() == grad_output.data<bfloat16>();
+    summed_ = Tensor();
     const Tensor dx = reuse_or_allocate(grad_output);
     // The kernel wants room for every gradient of a tensor that is there, whether it is needed or not.
     const auto gradient = [this](size_t index, const Tensor& tensor) {
@@ -34,18 +45,44 @@ class Norm3dNode : public Node {
     };
     const Tensor dweight = gradient(1, weight_), dbias = gradient(2, bias_), dslope = gradient(3, slope_);
     const auto pointer = [](const Tensor& t) { return t.defined() ? t.data<float>() : nullptr; };
-    with_element_type(dx, [&]<class T>() {
-      kernels::norm3d_backward(dx.view<T>(), pointer(dweight), pointer(dbias), pointer(dslope),
-                               grad_output.view<const T>(), x_.view<const T>(), mean_.data<const float>(),
-                               variance_.data<const float>(), data_or_null(weight_), data_or_null(bias_),
-                               data_or_null(slope_), params_, exec_of(dx));
-    });
+    if (summed) {
+      from_sums(dx, grad_output, {pointer(dweight), pointer(dbias), nullptr});
+    } else {
+      with_element_type(dx, [&]<class T>() {
+        kernels::norm3d_backward(dx.view<T>(), pointer(dweight), pointer(dbias), pointer(dslope),
+                                 grad_output.view<const T>(), x_.view<const T>(), mean_.data<const float>(),
+                                 variance_.data<const float>(), data_or_null(weight_), data_or_null(bias_),
+                                 data_or_null(slope_), params_, exec_of(dx));
+      });
+    }
     pass(0, dx);
   }
 
  private:
+  void from_sums(const Tensor& dx, const Tensor& dy, const kernels::NormGradients& gradients) const {
+    const int64_t channels = x_.size(4), groups = mean_.elements() / channels;
+    const kernels::InputNorm norm{.mean = mean_.data<const float>(),
+                                  .variance = variance_.data<const float>(),
+                                  .gamma = data_or_null(weight_),
+                                  .beta = data_or_null(bias_),
+                                  .slope = nullptr,
+                                  .params = params_};
+    const Tensor means = Tensor::empty({2, groups * channels}, DType::float32, x_.device());
+    kernels::norm3d_add_gradients(means.data<float>(), gradients,
+                                  {.partials = sums_.data<const float>(),
+                                   .columns = 2,
+                                   .groups = groups,
+                                   .pieces = 1,
+                                   .channels = channels,
+                                   .count = x_.elements() / (groups * channels)},
+                                  norm, exec_of(dx));
+    kernels::norm3d_backward_input(dx.view<bfloat16>(), dy.view<const bfloat16>(), x_.view<const bfloat16>(),
+                                   norm, means.data<const float>(), exec_of(dx));
+  }
+
   Tensor x_, mean_, variance_, weight_, bias_, slope_;
   Norm3dParams params_;
+  Tensor summed_, sums_;  ///< what has been offered
 };
 
 /// Checks what batch_norm and instance_norm share and returns the kernel's parameters.

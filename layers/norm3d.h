@@ -1,6 +1,7 @@
 // Batch and instance normalisation with an activation fused behind them: functions and modules.
 #pragma once
 
+#include "engine/autograd.h"
 #include "kernels/norm3d/norm3d.h"
 #include "layers/activation.h"
 #include "layers/channel_statistics.h"
@@ -27,6 +28,15 @@ struct NormOperands {
 struct UnstoredNorm {
   Tensor x;
   NormOperands norm;
+};
+/// A norm on the tape, for ops that sum what it needs of its result's gradient while they make that.
+class NormNode : public Node {
+ public:
+  /// False of a norm that sums on its own.
+  [[nodiscard]] virtual bool takes_sums() const = 0;
+  /// `sums`, [groups, channels, 2], are those of NormGradientSums in one piece, of `gradient`. In vain if
+  /// that does not stay the whole gradient.
+  virtual void offer_sums(const Tensor& gradient, const Tensor& sums) = 0;
 };
 /// The kernels' arguments, of channels from `first_channel` on.
 kernels::InputNorm input_norm(const NormOperands& norm, int64_t first_channel = 0);

@@ -92,18 +92,22 @@ void attention_gate_backward(View<bfloat16> dg, View<bfloat16> dx, const Attenti
                              const AttentionGateStatistics& statistics, View<const bfloat16> g,
                              View<const bfloat16> x, const AttentionGateWeights& weights,
                              const AttentionGateParams& params, const Exec& exec) {
-  attention_gate_backward(dg, dx, gradients, dy, scores, statistics, g, x, weights, params, {}, exec);
+  attention_gate_backward(dg, dx, gradients, dy, scores, statistics, g, x, weights, params, {}, nullptr,
+                          exec);
 }
 void attention_gate_backward(View<bfloat16> dg, View<bfloat16> dx, const AttentionGateGradients& gradients,
                              View<const bfloat16> dy, View<const float> psi,
                              const AttentionGateStatistics& statistics, View<const bfloat16> g,
                              View<const bfloat16> x, const AttentionGateWeights& weights,
                              const AttentionGateParams& params, View<const bfloat16> dg_so_far,
-                             const Exec& exec) {
+                             float* norm_sums, const Exec& exec) {
   check_backward(dg, dx, gradients, dy, psi, g, x, weights, params);
   if (dg_so_far.data != nullptr) require_same_shape("attention_gate_backward", dg_so_far, g);
+  require(norm_sums == nullptr || (params.norm_of_g.mean != nullptr &&
+                                   params.norm_of_g.params.activation.kind != ActivationKind::prelu),
+          "attention_gate_backward: sums for a norm of g that is not there, or has a slope");
   VG_DISPATCH_CUDA(exec, attention_gate_backward, dg, dx, gradients, dy, psi, statistics, g, x, weights,
-                   params, dg_so_far, exec);
+                   params, dg_so_far, norm_sums, exec);
 }
 
 void attention_gate_inference(View<float> y, View<const float> g, View<const float> x,

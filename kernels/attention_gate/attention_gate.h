@@ -76,11 +76,14 @@ void attention_gate_backward(View<bfloat16> dg, View<bfloat16> dx, const Attenti
                              View<const bfloat16> x, const AttentionGateWeights& weights,
                              const AttentionGateParams& params, const Exec& exec);
 /// ... with `dg_so_far` added to dg, the gradient that other users of g have left; null data adds nothing.
+/// `norm_sums` (null: not wanted), [gate_channels, 2], receives what the norm of g needs of dg, see
+/// NormGradientSums: sums of one piece, of dg before it is rounded where the kernel has it at hand. For
+/// activations but prelu.
 void attention_gate_backward(View<bfloat16> dg, View<bfloat16> dx, const AttentionGateGradients& gradients,
                              View<const bfloat16> dy, View<const float> scores,
                              const AttentionGateStatistics& statistics, View<const bfloat16> g,
                              View<const bfloat16> x, const AttentionGateWeights& weights,
                              const AttentionGateParams& params, View<const bfloat16> dg_so_far,
-                             const Exec& exec);
+                             float* norm_sums, const Exec& exec);
 
 }  // namespace vg::kernels

@@ -6,6 +6,7 @@
 #include "kernels/common/bfloat16.h"
 #include "kernels/common/reduce.cuh"
 #include "kernels/elementwise/elementwise.h"
+#include "kernels/norm3d/norm3d_impl.h"
 
 namespace vg::kernels::cuda {
 
@@ -515,15 +516,16 @@ void attention_gate_backward(View<bfloat16> dg, View<bfloat16> dx, const Attenti
                              const AttentionGateStatistics& statistics, View<const bfloat16> g,
                              View<const bfloat16> x, const AttentionGateWeights& weights,
                              const AttentionGateParams& params, View<const bfloat16> dg_so_far,
-                             const Exec& exec) {
+                             float* norm_sums, const Exec& exec) {
   const bool add = dg_so_far.data != nullptr;
   if (attention_gate_tensor_applies(params, {dg, dx, dy, g, x, add ? dg_so_far : dg}))
     return attention_gate_backward_tensor(dg, dx, gradients, dy, psi, statistics, g, x, weights, params,
-                                          dg_so_far, exec);
+                                          dg_so_far, norm_sums, exec);
   WorkspaceScope scope(*exec.workspace);
-  g = after_norm(g, params.norm_of_g, scope, exec);
-  run_backward(dg, dx, gradients, dy, psi, statistics, g, x, weights, params, exec);
+  run_backward(dg, dx, gradients, dy, psi, statistics, after_norm(g, params.norm_of_g, scope, exec), x,
+               weights, params, exec);
   if (add) kernels::add(dg, dg, dg_so_far, exec);
+  if (norm_sums != nullptr) norm3d_gradient_sums(norm_sums, dg, g, params.norm_of_g, exec);
 }
 
 }  // namespace vg::kernels::cuda

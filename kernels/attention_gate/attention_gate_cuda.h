@@ -20,6 +20,6 @@ void attention_gate_backward_tensor(View<bfloat16> dg, View<bfloat16> dx,
                                     View<const float> scores, const AttentionGateStatistics& statistics,
                                     View<const bfloat16> g, View<const bfloat16> x,
                                     const AttentionGateWeights& weights, const AttentionGateParams& params,
-                                    View<const bfloat16> dg_so_far, const Exec& exec);
+                                    View<const bfloat16> dg_so_far, float* norm_sums, const Exec& exec);
 
 }  // namespace vg::kernels::cuda

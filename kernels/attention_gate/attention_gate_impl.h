@@ -33,7 +33,7 @@ void attention_gate_backward(View<bfloat16> dg, View<bfloat16> dx, const Attenti
                              const AttentionGateStatistics& statistics, View<const bfloat16> g,
                              View<const bfloat16> x, const AttentionGateWeights& weights,
                              const AttentionGateParams& params, View<const bfloat16> dg_so_far,
-                             const Exec& exec);
+                             float* norm_sums, const Exec& exec);
 }  // namespace cuda
 
 }  // namespace vg::kernels

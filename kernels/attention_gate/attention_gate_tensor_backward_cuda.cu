@@ -5,6 +5,8 @@
 // three numbers a voxel, of which the means are sums of the first pass. So that pass sums the products of
 // (dz, 1, normalised) with (1, a^, u^) where h > 0, and what belongs to ds is put together afterwards.
 #include "kernels/attention_gate/attention_gate_tile.cuh"
+#include "kernels/conv3d/conv3d_moments.cuh"
+#include "kernels/norm3d/norm3d_impl.h"
 
 namespace vg::kernels::cuda {
 
@@ -314,13 +316,61 @@ struct WeightSums {
   }
 };
 
+// What the norm of g needs of dg: over all tiles of a warp, in the order of add_lanes().
+template <int Channels>
+struct NormOfGSums {
+  static constexpr int fragments = Channels == 16 ? 2 : 4, part_channels = Channels == 16 ? 16 : 32,
+                       parts = Channels / part_channels;
+  float totals[parts][fragments / 2] = {};
+
+  // Of the rows of dg that the lane holds.
+  template <bool Flat>
+  __device__ __forceinline__ void add(const TensorGate& gate, const TilePlace<Flat>& place,
+                                      const bool (&inside)[2], const float (&d)[Channels / 8][4]) {
+    const int lane = static_cast<int>(threadIdx.x) % 32, row = lane / 4, channel = lane % 4 * (2 * fragments);
+    const float* const floats = norm_of_g_floats<Channels>();
+    const NormTable<Channels> table(floats, gate.norm_of_g.relu);
+#pragma unroll
+    for (int part = 0; part < parts; ++part) {
+      LaneMoments<2 * fragments> moments;
+      float mine[fragments][4];
+#pragma unroll
+      for (int i = 0; i < fragments * 4; ++i) mine[i / 4][i % 4] = d[part * 4 + i / 4][i % 4];
+      const NormParameters parameters = table.parameters(floats, part * part_channels + channel);
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        if (!inside[half]) continue;
+        // The tile holds g after its norm; before it, g is in the second-level cache.
+        const bfloat16* const g = pointer(gate.inputs[0], place, row + 8 * half);
+        add_norm_gradient(moments, mine, half, g + part * part_channels + channel, parameters);
+      }
+      add_lanes(totals[part], moments);
+    }
+  }
+
+  // The block's piece; for all its threads.
+  __device__ __forceinline__ void store(float* piece, unsigned char* shared) const {
+#pragma unroll
+    for (int part = 0; part < parts; ++part)
+      store_moments<GateSizes<Channels>::warps, 1>(
+          piece + part * part_channels * 2, reinterpret_cast<float*>(shared), totals[part], part_channels);
+  }
+};
+
 // What a launch of the second pass computes.
 constexpr int part_dg = 1, part_dx = 2, part_weights = 4;
+
+// As GateSizes::resident_blocks: with the registers of one block more, the compiler spills one or two.
+template <int Channels, int Parts>
+constexpr int apply_blocks = Channels == 16 ? 2
+                             : Channels == 64 && Parts == (part_dg | part_dx)
+                                 ? 4
+                                 : GateSizes<Channels>::resident_blocks;
 
 // dg, dx, and the sums for the weights and biases of the convolutions (the last of one group,
 // blocks ride grid.x as [group][piece]; partials: [group][WeightSums::count][piece]).
 template <int Channels, bool Flat, int Parts>
-__global__ void __launch_bounds__(GateSizes<Channels>::threads, GateSizes<Channels>::resident_blocks)
+__global__ void __launch_bounds__(GateSizes<Channels>::threads, (apply_blocks<Channels, Parts>))
     apply_kernel(const __grid_constant__ TensorGate gate, View<bfloat16> dg, View<bfloat16> dx,
                  double* partials) {
   using S = GateSizes<Channels>;
@@ -336,6 +386,7 @@ __global__ void __launch_bounds__(GateSizes<Channels>::threads, GateSizes<Channe
       reinterpret_cast<uint32_t*>(shared + S::ring_bytes(3) + warp * staging_bytes<Channels>);
   const PsiConstants psi = *gate.psi;
   WeightSums<Channels> sums;
+  NormOfGSums<Channels> norm_sums;
   for_each_tile<Channels, Flat, 3, true>(
       gate, piece, shared, [&](uint32_t tile, const TilePlace<Flat>& place) {
         const Rows<Channels> g(tile), x(tile + S::tile_bytes), dy(tile + 2 * S::tile_bytes);
@@ -389,12 +440,16 @@ __global__ void __launch_bounds__(GateSizes<Channels>::threads, GateSizes<Channe
           }
           if constexpr (sum_weights) sums.add(packed, gradients, staging, tile);
         }
+        if constexpr (write_dx) store_rows<Channels, Flat>(dx, place, inside, of_x);
         if constexpr (write_dg) {
           if (gate.dg_so_far.data != nullptr) add_rows<Channels, Flat>(of_g, gate.dg_so_far, place, inside);
           store_rows<Channels, Flat>(dg, place, inside, of_g);
+          if (gate.norm_sums != nullptr) norm_sums.add(gate, place, inside, of_g);
         }
-        if constexpr (write_dx) store_rows<Channels, Flat>(dx, place, inside, of_x);
       });
+  if constexpr (write_dg) {
+    if (gate.norm_sums != nullptr) norm_sums.store(gate.norm_sums + int64_t{piece} * (Channels * 2), shared);
+  }
   if constexpr (sum_weights) {
     __syncthreads();
     sums.store(reinterpret_cast<float*>(shared) + warp * WeightSums<Channels>::count);
@@ -426,7 +481,7 @@ void run_backward(View<bfloat16> dg, View<bfloat16> dx, const AttentionGateGradi
                   View<const bfloat16> dy, View<const float> scores,
                   const AttentionGateStatistics& statistics, View<const bfloat16> g, View<const bfloat16> x,
                   const AttentionGateWeights& weights, const AttentionGateParams& params,
-                  View<const bfloat16> dg_so_far, const Exec& exec) {
+                  View<const bfloat16> dg_so_far, float* norm_sums, const Exec& exec) {
   using S = GateSizes<Channels>;
   using Sums = WeightSums<Channels>;
   constexpr int shared_bytes = S::ring_bytes(3), sums_a_group = S::group * hidden_sums + psi_sums;
@@ -447,7 +502,8 @@ void run_backward(View<bfloat16> dg, View<bfloat16> dx, const AttentionGateGradi
                   memory.hidden,
                   memory.psi,
                   with_pieces(make_tile_grid(x, Flat), S::warps, 8),
-                  norm_arguments(params.norm_of_g, g.c)};
+                  norm_arguments(params.norm_of_g, g.c),
+                  nullptr};
   const auto pieces = static_cast<unsigned>(gate.grid.pieces);
   {
     WorkspaceScope sums_scope(*exec.workspace);
@@ -465,6 +521,8 @@ void run_backward(View<bfloat16> dg, View<bfloat16> dx, const AttentionGateGradi
         static_cast<double>(x.voxels()), params.fixed_statistics);
     check_launch();
   }
+  if (norm_sums != nullptr) gate.norm_sums = allocate_moments(scope, pieces, Channels);
+  const float* const norm_pieces = gate.norm_sums;
   // In one launch where the registers hold everything: a few deep voxels are read two or three times.
   constexpr bool together = S::groups == 1;
   if constexpr (!together) {
@@ -491,6 +549,8 @@ void run_backward(View<bfloat16> dg, View<bfloat16> dx, const AttentionGateGradi
   finish_warp_sums_kernel<<<blocks_for(32 * count), block_threads, 0, stream>>>(
       AddWeightGradients{gradients, Channels, S::group}, partials, count, weight_pieces);
   check_launch();
+  if (norm_sums != nullptr)
+    norm3d_join_pieces(norm_sums, {norm_pieces, 2, 1, pieces, Channels, x.voxels()}, exec);
 }
 
 }  // namespace
@@ -500,13 +560,13 @@ void attention_gate_backward_tensor(View<bfloat16> dg, View<bfloat16> dx,
                                     View<const float> scores, const AttentionGateStatistics& statistics,
                                     View<const bfloat16> g, View<const bfloat16> x,
                                     const AttentionGateWeights& weights, const AttentionGateParams& params,
-                                    View<const bfloat16> dg_so_far, const Exec& exec) {
+                                    View<const bfloat16> dg_so_far, float* norm_sums, const Exec& exec) {
   const bool flat = one_stride(g) && one_stride(x) && one_stride(scores) && one_stride(dy) &&
                     one_stride(dg) && one_stride(dx) && (dg_so_far.data == nullptr || one_stride(dg_so_far));
   dispatch_gate(x.c, flat, [&](auto known) {
     using Known = decltype(known);
     run_backward<Known::channels, Known::flat>(dg, dx, gradients, dy, scores, statistics, g, x, weights,
-                                               params, dg_so_far, exec);
+                                               params, dg_so_far, norm_sums, exec);
   });
 }
 

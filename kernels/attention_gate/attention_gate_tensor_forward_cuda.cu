@@ -25,7 +25,7 @@ struct ColumnMoments {
 
 // Blocks ride grid.x as [group][piece]. partials: [branch][f][sum, square][piece].
 template <int Channels, bool Flat>
-__global__ void __launch_bounds__(GateSizes<Channels>::threads, GateSizes<Channels>::resident_blocks)
+__global__ void __launch_bounds__(GateSizes<Channels>::threads, GateSizes<Channels>::forward_blocks)
     moments_kernel(const __grid_constant__ TensorGate gate, double* partials) {
   using S = GateSizes<Channels>;
   extern __shared__ __align__(16) unsigned char shared[];
@@ -112,7 +112,7 @@ __device__ __forceinline__ uint32_t scaled(uint32_t pair, float factor) {
 
 // The scores; with `Attend`, for which all statistics are given, y too, else partials: [sum, square][piece].
 template <int Channels, bool Flat, bool Attend>
-__global__ void __launch_bounds__(GateSizes<Channels>::threads, GateSizes<Channels>::resident_blocks)
+__global__ void __launch_bounds__(GateSizes<Channels>::threads, GateSizes<Channels>::forward_blocks)
     scores_kernel(const __grid_constant__ TensorGate gate, View<bfloat16> y, View<float> scores,
                   double* partials) {
   using S = GateSizes<Channels>;
@@ -217,7 +217,8 @@ void run_forward(View<bfloat16> y, View<float> scores, const AttentionGateStatis
                         memory.hidden,
                         memory.psi,
                         grid,
-                        norm_arguments(params.norm_of_g, g.c)};
+                        norm_arguments(params.norm_of_g, g.c),
+                        nullptr};
   const auto pieces = static_cast<unsigned>(grid.pieces);
   const auto voxels = static_cast<double>(x.voxels());
   const cudaStream_t stream = stream_of(exec);

@@ -38,6 +38,7 @@ struct GateSizes {
   /// Blocks that fit into a multiprocessor's shared memory, where these are warps of their own: told to the
   /// compiler, which otherwise spills registers to make room for more. 0: its choice.
   static constexpr int resident_blocks = Channels == 128 ? 8 : 0;
+  static constexpr int forward_blocks = Channels == 16 ? 3 : Channels == 32 ? 4 : 8;  ///< of the forward pass
 
   static constexpr int stage_bytes(int tensors) { return tensors * tile_bytes + tile_voxels * 4; }
   static constexpr int ring_bytes(int tensors) { return warps * stages * stage_bytes(tensors); }
@@ -125,6 +126,7 @@ struct TensorGate {
   const PsiConstants* psi;
   TileGrid grid;
   NormArguments norm_of_g;  ///< none if mean is null
+  float* norm_sums;         ///< of backward: [piece][channel][2] for the norm of g, or null
 };
 
 /// Channel of pair `pair` (of 2 * steps), lane quarter q and element e: 8 or 16 contiguous bytes of a voxel
@@ -228,6 +230,13 @@ __device__ __forceinline__ T column_sum(T value) {
   return value + __shfl_xor_sync(0xFFFFFFFFu, value, 16);
 }
 
+/// The table of the norm of g, of this block: see for_each_tile().
+template <int Channels>
+__device__ __forceinline__ float* norm_of_g_floats() {
+  __shared__ __align__(16) float floats[NormTable<Channels>::floats];
+  return floats;
+}
+
 /// Calls body(address of the tile's tensors, place) for the tiles of this warp, copying `Tensors` inputs (and
 /// behind them the scores, if `WithScores`) some tiles ahead. Voxels beyond the row read as zero. A norm of g
 /// is applied to the copy, each lane to what it has copied itself. For all threads of a block.
@@ -243,7 +252,7 @@ __device__ __forceinline__ void for_each_tile(const TensorGate& gate, int piece,
     if (tile < end) {
       const TilePlace<Flat> place = gate.grid.place<Flat>(tile);
       const uint32_t stage = ring + slot * stage_bytes;
-#pragma unroll
+#pragma unroll(Channels == 128 ? 2 : tile_voxels * chunks / 32)  // registers
       for (int i = 0; i < tile_voxels * chunks / 32; ++i) {
         const int v = lane / chunks + i * (32 / chunks), chunk = lane % chunks;
         const bool inside = v < place.count;
@@ -263,9 +272,8 @@ __device__ __forceinline__ void for_each_tile(const TensorGate& gate, int piece,
   };
   // The norm's parameters stay in shared memory: loaded for each tile, they need no registers between.
   using Table = NormTable<Channels>;
-  __shared__ __align__(16) float norm_floats[Table::floats];
-  const bool normalised = gate.norm_of_g.mean != nullptr;
-  if (normalised) {
+  float* const norm_floats = norm_of_g_floats<Channels>();
+  if (gate.norm_of_g.mean != nullptr) {
     [[maybe_unused]] const Table fill(norm_floats, gate.norm_of_g, 0, 0);
     __syncthreads();
   }
@@ -279,7 +287,7 @@ __device__ __forceinline__ void for_each_tile(const TensorGate& gate, int piece,
   for (int stage = 0; stage < S::stages - 1; ++stage) copy(tile + stage * S::warps, stage);
   for (int slot = 0; tile < end; tile += S::warps) {
     ptx::wait_copies<S::stages - 2>();
-    if (normalised) normalise(slot, gate.grid.place<Flat>(tile).count);
+    if (gate.norm_of_g.mean != nullptr) normalise(slot, gate.grid.place<Flat>(tile).count);
     __syncwarp();  // the copies of all lanes are there, and the stage before is no longer read
     copy(tile + (S::stages - 1) * S::warps, slot == 0 ? S::stages - 1 : slot - 1);
     body(ring + slot * stage_bytes, gate.grid.place<Flat>(tile));

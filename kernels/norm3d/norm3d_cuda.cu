@@ -168,6 +168,18 @@ struct GradientPieceShare {
   }
 };
 
+// Leaves the sums for norm3d_add_gradients(), as those of one piece.
+struct StoreGradientSums {
+  float* sums;
+  const float* variance;  // of the group; null where products are of x - mean already
+  float eps;
+  __device__ void operator()(int64_t group, const double (&values)[2]) const {
+    sums[2 * group] = static_cast<float>(values[0]);
+    const double deviation = variance != nullptr ? double{sqrtf(variance[group] + eps)} : 1;
+    sums[2 * group + 1] = static_cast<float>(values[1] * deviation);
+  }
+};
+
 // Where the sums of backward go.
 struct GradientSums {
   float *dgamma, *dbeta, *dslope;  // [channels]; null if there are none
@@ -387,6 +399,25 @@ void norm3d_add_gradients(float* means, const NormGradients& gradients, const No
                                                                   norm.variance, norm.params.eps},
                                 to, exec);
                           });
+}
+
+void norm3d_gradient_sums(float* sums, View<const bfloat16> dy, View<const bfloat16> x, const InputNorm& norm,
+                          const Exec& exec) {
+  const int64_t groups = groups_of(x, norm.params);
+  with_lanes(
+      [&](auto lanes) {
+        channel_sums<2, lanes.value>(
+            groups, x.voxels() / groups, x.c,
+            GradientShare<2, lanes.value, bfloat16>{dy, x, VoxelIndex(dy, x), parameters_of(norm)},
+            StoreGradientSums{sums, norm.variance, norm.params.eps}, exec);
+      },
+      dy, x);
+}
+
+void norm3d_join_pieces(float* sums, const NormGradientSums& pieces, const Exec& exec) {
+  channel_sums<2, 1>(pieces.groups, pieces.pieces, pieces.channels,
+                     PieceShare{reinterpret_cast<const float2*>(pieces.partials), pieces.channels},
+                     StoreGradientSums{sums, nullptr, 0}, exec);
 }
 
 void norm3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, View<const bfloat16> x,

@@ -36,6 +36,12 @@ void norm3d_add_gradients(float* means, const NormGradients& gradients, const No
                           const InputNorm& norm, const Exec& exec);
 void norm3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, View<const bfloat16> x,
                            const InputNorm& norm, const float* means, const Exec& exec);
+/// NormGradientSums of one piece and two columns, [groups, channels, 2], from a pass over dy and x: for ops
+/// whose kernel does not sum on its way.
+void norm3d_gradient_sums(float* sums, View<const bfloat16> dy, View<const bfloat16> x, const InputNorm& norm,
+                          const Exec& exec);
+/// ... from more pieces, added in double and in order.
+void norm3d_join_pieces(float* sums, const NormGradientSums& pieces, const Exec& exec);
 void norm3d_update_running(float* running_mean, float* running_variance, const float* mean,
                            const float* variance, int64_t channels, int64_t count, float momentum,
                            const Exec& exec);

@@ -223,7 +223,15 @@ class FusedGateOf {
     const AttentionGateStatistics t{statistics_[0]->data(), statistics_[1]->data(), statistics_[2]->data(),
                                     statistics_[3]->data(), statistics_[4]->data(), statistics_[5]->data()};
     attention_gate_forward(*vy, vpsi, t, *vg, *vx, w, params_, exec_);
-    attention_gate_backward(*vdg, *vdx, dw, *vdy, vpsi.view(), t, *vg, *vx, w, params_, exec_);
+    if constexpr (std::is_same_v<T, bfloat16>) {
+      const bool sums = params_.norm_of_g.mean != nullptr;
+      const Buffer<float> of_norm(device_, std::vector<float>(static_cast<size_t>(2 * s.gate), 1e6f));
+      attention_gate_backward(*vdg, *vdx, dw, *vdy, vpsi.view(), t, *vg, *vx, w, params_, {},
+                              sums ? of_norm.data() : nullptr, exec_);
+      norm_sums = of_norm.get();
+    } else {
+      attention_gate_backward(*vdg, *vdx, dw, *vdy, vpsi.view(), t, *vg, *vx, w, params_, exec_);
+    }
     y = to_floats(vy->get()), psi = vpsi.get(), dg = to_floats(vdg->get()), dx = to_floats(vdx->get());
   }
   void set_norm_of_g(const InputNorm& norm) { params_.norm_of_g = norm; }
@@ -231,6 +239,7 @@ class FusedGateOf {
   std::vector<float> statistic(size_t i) const { return statistics_[i]->get(); }
 
   std::vector<float> y, psi, dg, dx;
+  std::vector<float> norm_sums;  ///< of dg, where there is a norm of g
 
  private:
   DeviceKind device_;
@@ -419,6 +428,7 @@ TEST_P(AttentionGateBfloat16Test, TensorCoresAgreeOnEveryPlacement) {
 }
 
 // A norm of g that is applied as g is read: the bits of one in a pass of its own, also where it falls back.
+// What that norm needs of dg is summed on the way.
 TEST_P(AttentionGateBfloat16Test, NormOfTheGatingSignal) {
   for (const Shape& s : {tensor_shapes[0], tensor_shapes[1], tensor_shapes[2], tensor_shapes[3], shapes[2]}) {
     const auto u = rounded<bfloat16>(uniform(s.voxels() * s.gate, 20)),
@@ -435,6 +445,22 @@ TEST_P(AttentionGateBfloat16Test, NormOfTheGatingSignal) {
     in_place.set(stored<bfloat16>(u));
     norm3d_apply(in_place.view(), in_place, norm.mean, norm.variance, norm.gamma, norm.beta, nullptr,
                  norm.params, exec());
+    // Of dg before it is rounded to 8 bits.
+    const auto expect_sums = [&](const std::vector<float>& sums, const std::vector<float>& dg) {
+      const auto channels = static_cast<size_t>(s.gate);
+      const auto m = mean.get(), var = variance.get(), w = gamma.get(), b = beta.get();
+      for (size_t c = 0; c < channels; ++c) {
+        double sum = 0, product = 0, of_sum = 1e-6, of_product = 1e-6;
+        for (size_t i = c; i < dg.size(); i += channels) {
+          const double centred = double{u[i]} - double{m[c]};
+          if (centred / std::sqrt(double{var[c]} + 1e-5) * double{w[c]} + double{b[c]} <= 0) continue;
+          sum += double{dg[i]}, product += double{dg[i]} * centred;
+          of_sum += std::abs(double{dg[i]}), of_product += std::abs(double{dg[i]} * centred);
+        }
+        EXPECT_NEAR(sums[2 * c], sum, of_sum / 256) << s.gate << " channels, " << c;
+        EXPECT_NEAR(sums[2 * c + 1], product, of_product / 256) << s.gate << " channels, " << c;
+      }
+    };
     const PerWeight<float> w = random_weights(s, 1), before = random_weights(s, 30);
     const auto run = [&](const std::vector<float>& g, bool with_norm) {
       FusedGateOf<bfloat16> gate(device(), s, w, before, given_statistics(s), false, placements()[2], exec());
@@ -442,6 +468,7 @@ TEST_P(AttentionGateBfloat16Test, NormOfTheGatingSignal) {
       gate.run(g, x, dy);
       std::vector<std::vector<float>> results{gate.y, gate.psi, gate.dg, gate.dx};
       for (size_t i = 0; i < weight_count; ++i) results.push_back(gate.gradient(i));
+      if (with_norm) expect_sums(gate.norm_sums, gate.dg);
       return results;
     };
     EXPECT_EQ(run(u, true), run(to_floats(in_place.get()), false)) << s.gate << " channels";
@@ -526,7 +553,7 @@ TEST_P(AttentionGateBfloat16Test, TheGradientSoFarIsAdded) {
     attention_gate_backward(view(dg), view(dx), gradients(alone), view(dy), of_scores, statistic, view(g),
                             view(x), weight, params, exec());
     attention_gate_backward(view(dg_sum), view(dx_sum), gradients(together), view(dy), of_scores, statistic,
-                            view(g), view(x), weight, params, view(so_far), exec());
+                            view(g), view(x), weight, params, view(so_far), nullptr, exec());
     const std::vector<float> own = to_floats(dg->get()), before = to_floats(so_far->get()),
                              sum = to_floats(dg_sum->get());
     for (size_t i = 0; i < sum.size(); ++i) {
