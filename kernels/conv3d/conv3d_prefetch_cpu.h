@@ -10,13 +10,15 @@ namespace vg::kernels::cpu::VG_ISA {
 
 inline constexpr int64_t line_floats = 16;  // a cache line
 
-/// Voxels of a volume: `count` lines of each of some rows of some planes.
+/// Voxels of a volume: `count` lines of each of some rows of some planes, and `parts` times the same, a line
+/// further on.
 struct Region {
   const float* data = nullptr;
   int64_t step = 0, count = 0;  ///< floats between lines
   int64_t rows = 0, stride_row = 0;
   int64_t planes = 0, stride_plane = 0;
-  VG_INLINE int64_t lines() const { return count * rows * planes; }
+  int64_t parts = 1;
+  VG_INLINE int64_t lines() const { return count * rows * planes * parts; }
 };
 
 /// The block of `channels` channels from `first_channel` on of voxels [w, w + width) of rows [h, h + rows) of
@@ -34,10 +36,7 @@ inline Region region(const View<const float>& x, int64_t n, int64_t d, int64_t h
   if (x.stride_w <= line_floats || (x.stride_w == x.c && channels == x.c)) {
     r.step = line_floats, r.count = ((width - 1) * x.stride_w + channels + line_floats - 1) / line_floats;
   } else {
-    r.step = x.stride_w, r.count = width;
-    // More lines of a voxel go in the place of planes.
-    if (channels > line_floats && planes == 1)
-      r.planes = (channels + line_floats - 1) / line_floats, r.stride_plane = line_floats;
+    r.step = x.stride_w, r.count = width, r.parts = (channels + line_floats - 1) / line_floats;
   }
   return r;
 }
@@ -55,13 +54,16 @@ class Prefetcher {
     left_ -= count;
     for (; count > 0; --count) {
       const Region& r = regions_[first_];
-      __builtin_prefetch(r.data + plane_ * r.stride_plane + row_ * r.stride_row + line_ * r.step);
+      __builtin_prefetch(r.data + part_ * line_floats + plane_ * r.stride_plane + row_ * r.stride_row +
+                         line_ * r.step);
       if (++line_ < r.count) continue;
       line_ = 0;
       if (++row_ < r.rows) continue;
       row_ = 0;
       if (++plane_ < r.planes) continue;
       plane_ = 0;
+      if (++part_ < r.parts) continue;
+      part_ = 0;
       ++first_;
     }
   }
@@ -69,7 +71,7 @@ class Prefetcher {
  private:
   Region regions_[2];
   int first_ = 0, last_ = 0;
-  int64_t line_ = 0, row_ = 0, plane_ = 0, left_ = 0;
+  int64_t line_ = 0, row_ = 0, plane_ = 0, part_ = 0, left_ = 0;
 };
 
 }  // namespace vg::kernels::cpu::VG_ISA

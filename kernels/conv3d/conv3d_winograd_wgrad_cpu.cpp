@@ -131,36 +131,27 @@ class WinogradGradient {
     a.x_stride_w = channel_block, a.x_stride_row = dy_.w * channel_block, a.x_width = dy_.w;
     a.dy_stride_w = lanes, a.dy_stride_row = dy_.w * lanes, a.dy_width = dy_.w;
     a.out_channels = lanes, a.planes = 1, a.rows = rows_, a.sum_stride = x_.c * lanes;
-    int64_t call = 0;
+    Prefetcher ahead = operands(next, block);
+    const int64_t rows = frequencies * group_blocks_ * (x_.c / wide) * rows_;
+    a.prefetcher = &ahead, a.lines = (ahead.lines() + rows - 1) / rows;
     for (int64_t f = 0; f < frequencies; ++f) {
       for (int64_t i = 0; i < group_blocks_; ++i) {
         a.dy = gradients + f * gradient_stride() + i * gradient_block();
         for (int64_t c = 0; c < x_.c; c += wide) {
           a.x = inputs + f * input_stride() + c / channel_block * input_block() + c % channel_block;
           a.sums = sums + i * block_floats() + f * 3 * a.sum_stride + c * lanes;
-          prefetch_row(next, block, call++);
           gradient_tile<3, 1, 1, wide>(a, FullBlock{});
         }
       }
     }
   }
 
-  // One of the next strip's rows for each product, until all are asked for: the planes of x that this strip
-  // has not read, and those of dy.
-  void prefetch_row(const Strip& next, int64_t block, int64_t index) const {
-    const int64_t x_rows = rows_ * MH + 2, dy_rows = rows_ * MH;
-    if (index < MD * x_rows) {
-      prefetch_voxels(x_.at(next.n, next.d + 1 + index / x_rows, next.h - 1 + index % x_rows), x_.stride_w,
-                      x_.c);
-    } else if (index -= MD * x_rows; index < MD * dy_rows) {
-      prefetch_voxels(dy_.at(next.n, next.d + index / dy_rows, next.h + index % dy_rows) + block * lanes,
-                      dy_.stride_w, group_blocks_ * lanes);
-    }
-  }
-  void prefetch_voxels(const float* p, int64_t stride, int64_t channels) const {
-    for (int64_t w = 0; w < dy_.w; ++w, p += stride) {
-      for (int64_t c = 0; c < channels; c += channel_block) __builtin_prefetch(p + c, 0, 2);
-    }
+  // What a strip is the first to need: the planes of x that the one before has not read, and dy.
+  Prefetcher operands(const Strip& s, int64_t block) const {
+    Prefetcher result;
+    result.add(region(x_, s.n, s.d + 1, s.h - 1, 0, MD, rows_ * MH + 2, x_.w, 0, x_.c));
+    result.add(region(dy_, s.n, s.d, s.h, 0, MD, rows_ * MH, dy_.w, block * lanes, group_blocks_ * lanes));
+    return result;
   }
 
   // The sums of all pieces, in their order, into those of the first.
