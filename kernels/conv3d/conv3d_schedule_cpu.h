@@ -31,7 +31,8 @@ class Schedule {
   template <class Body>
   void run(const Body& body) const {
     const int64_t items = (blocks_outside_ ? blocks_ : 1) * y_.n * chunks_ * y_.d;
-    const int64_t grain = items / 64 < 1 ? 1 : (items / 64 > 16 ? 16 : items / 64);
+    // Planes in a row, the next of which is asked for ahead: the more, the fewer come as a surprise.
+    const int64_t pieces = 16 * thread_count(), grain = items < pieces ? 1 : items / pieces;
     parallel_for(items, grain, [&](int64_t i) {
       WorkItem item{};
       item.d = i % y_.d;
