@@ -70,15 +70,14 @@ template <int K, int Stride>
 struct Correlation {
   View<float> y;
   View<const float> x;
-  const float* weights;
-  int64_t weight_block;
   PackedEpilogue epilogue;
   int padding;
   const Tile &tile, &row_tile;
   bool streamed;
 
   // Rows [h, h + t.rows) of plane d for one block of output channels.
-  void run_rows(const Tile& t, int64_t n, int64_t d, int64_t h, int64_t block, bool prefetch) const {
+  void run_rows(const Tile& t, BlockWeights& weights, int64_t n, int64_t d, int64_t h, int64_t block,
+                bool prefetch) const {
     const int64_t first_d = d * Stride - padding, first_h = h * Stride - padding;
     RowTaps taps;
     for (int kd = 0; kd < K; ++kd) {
@@ -91,7 +90,7 @@ struct Correlation {
     TileArguments a{};
     a.x_stride_w = x.stride_w, a.x_stride_row = Stride * x.stride_h;
     a.x_stride_block = channel_block, a.channels = x.c;
-    a.taps = &taps, a.weights = weights + block * weight_block, a.all_taps = K * K;
+    a.taps = &taps, a.weights = weights.of(block), a.all_taps = K * K;
     a.bias = epilogue.bias + block * lanes, a.activation = epilogue.kind;
     if (epilogue.slope != nullptr) a.slope = epilogue.slope + block * lanes;
     a.y_stride_w = y.stride_w, a.y_stride_row = y.stride_h;
@@ -101,44 +100,56 @@ struct Correlation {
       const int64_t first = w + t.width <= y.w ? w : y.w - t.width;
       a.x = x.at(n, first_d, first_h, first * Stride - padding);
       a.y = y.at(n, d, h, first) + block * lanes;
-      if (prefetch) a.prefetch = prefetch_next_plane(n, first_d + K, first_h + K - Stride, first * Stride, t);
+      a.streams_ahead = 1, a.runs_ahead[0] = weights.ahead();
+      if (prefetch) prefetch_next_plane(a, n, first_d + K, first_h + K - Stride, first * Stride, t);
       t.run(a);
     }
   }
 
-  // The inputs that the next plane of outputs is the first to need: Stride rows of Stride planes. The first
-  // row is left to the tile, which fetches it piece by piece.
-  Prefetch prefetch_next_plane(int64_t n, int64_t d, int64_t h, int64_t w, const Tile& t) const {
+  // The inputs that the next plane of outputs is the first to need: Stride rows of Stride planes for each row
+  // of the tile, spread over its time. Of few channels, the first row alone is: the others are a few lines.
+  void prefetch_next_plane(TileArguments& a, int64_t n, int64_t d, int64_t h, int64_t w,
+                           const Tile& t) const {
+    if (x.c > channel_block) {
+      for (int plane = 0; plane < Stride; ++plane)
+        a.runs_ahead[a.streams_ahead++] = rows_ahead(n, d + plane, h, w, Stride * t.rows, t);
+      return;
+    }
     for (int i = 1; i < Stride * Stride; ++i) {
-      const Prefetch row = row_ahead(n, d + i / Stride, h + i % Stride, w, t);
+      const LineRuns row = rows_ahead(n, d + i / Stride, h + i % Stride, w, 1, t);
       for (int64_t line = 0; line < row.count; ++line) __builtin_prefetch(row.data + line * row.step, 0, 2);
     }
-    return row_ahead(n, d, h, w, t);
+    const LineRuns row = rows_ahead(n, d, h, w, 1, t);
+    a.ahead = {row.data, row.step, row.count};
   }
 
-  Prefetch row_ahead(int64_t n, int64_t d, int64_t h, int64_t w, const Tile& t) const {
-    if (d >= x.d || h >= x.h || h < 0) return {};
-    const int64_t voxels = t.width * Stride < x.w - w ? t.width * Stride : x.w - w;
-    if (x.stride_w == x.c) return {x.at(n, d, h, w), line_floats, voxels * x.c / line_floats};
-    return {x.at(n, d, h, w), x.stride_w, voxels};
+  LineRuns rows_ahead(int64_t n, int64_t d, int64_t h, int64_t w, int64_t rows, const Tile& t) const {
+    if (h < 0) rows += h, h = 0;
+    if (h + rows > x.h) rows = x.h - h;
+    if (d >= x.d || rows <= 0) return {};
+    const int64_t voxels = Stride * t.width < x.w - w ? Stride * t.width : x.w - w;
+    const bool whole = x.stride_w == x.c;
+    const int64_t step = whole ? line_floats : x.stride_w, run = whole ? voxels * x.c / line_floats : voxels;
+    return {x.at(n, d, h, w), step, run * rows, run, x.stride_h - run * step, run};
   }
 
-  void run_chunk(int64_t n, int64_t d, int64_t first_row, int64_t last_row, int64_t first_block,
-                 int64_t last_block) const {
-    for (int64_t block = first_block; block < last_block; ++block) {
-      int64_t h = first_row;
-      for (; h + tile.rows <= last_row; h += tile.rows) run_rows(tile, n, d, h, block, block == first_block);
-      for (; h < last_row; ++h) run_rows(row_tile, n, d, h, block, false);
+  void run_item(const WorkItem& item, BlockWeights& weights) const {
+    for (int64_t block = item.first_block; block < item.last_block; ++block) {
+      const bool first = block == item.first_block;
+      int64_t h = item.first_row;
+      for (; h + tile.rows <= item.last_row; h += tile.rows)
+        run_rows(tile, weights, item.n, item.d, h, block, first);
+      for (; h < item.last_row; ++h) run_rows(row_tile, weights, item.n, item.d, h, block, false);
     }
+    if (streamed) finish_streaming();
   }
 
-  void run() const {
-    const int64_t blocks = (y.c + lanes - 1) / lanes;
-    const Schedule schedule(y, x, blocks, blocks * weight_block, tile.rows, Stride);
-    schedule.run([&](const WorkItem& item) {
-      run_chunk(item.n, item.d, item.first_row, item.last_row, item.first_block, item.last_block);
-      if (streamed) finish_streaming();
-    });
+  void run(const Weights& weights, WorkspaceScope& scope) const {
+    const Schedule schedule(y, x, weights, tile.rows, Stride);
+    const int64_t block_tiles =
+        y.n * y.d * ((y.h + tile.rows - 1) / tile.rows) * ((y.w + tile.width - 1) / tile.width);
+    schedule.run(weights, block_tiles, scope,
+                 [&](const WorkItem& item, BlockWeights& packed) { run_item(item, packed); });
   }
 };
 
@@ -153,14 +164,12 @@ void run_correlation(View<float> y, View<const float> x, const Weights& weights,
   const Correlation<K, Stride> correlation{
       y,
       weights.bfloat16 ? bfloat16_pairs(x, padding, scope) : with_halo(x, padding, scope),
-      packed_or_pack(weights, scope),
-      weights.block_floats(),
       pack_epilogue(epilogue, y.c, scope),
       padding,
       tile,
       single_row_tile<Products, K, Stride>(tile.width),
       streams(y)};
-  correlation.run();
+  correlation.run(weights, scope);
 }
 
 }  // namespace

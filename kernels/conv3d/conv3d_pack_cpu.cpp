@@ -6,12 +6,29 @@
 
 namespace vg::kernels::cpu::VG_ISA {
 
-// The taps of a channel pair are contiguous and the lanes of vectors are output channels: a transpose of
-// `lanes` rows of taps.
-void load_taps(float* taps, const Weights& weights, int64_t block, int64_t in) {
+namespace {
+
+// Calls put(tap, weights of `lanes` output channels) for one input channel. The taps of a channel pair are
+// contiguous and the lanes of vectors are output channels: a transpose of `lanes` rows of taps. Where the
+// last rows would end behind the taps they overlap those before.
+template <class Put>
+VG_INLINE void for_each_tap(const Weights& weights, int64_t block, int64_t in, const Put& put) {
   const int64_t all = weights.taps(), first_out = block * lanes;
   const int64_t outs = weights.out - first_out < lanes ? weights.out - first_out : lanes;
   const float* const source = weights.data + first_out * weights.out_stride + in * weights.in_stride;
+  const auto tap = [&](int64_t i) { return weights.flipped ? all - 1 - i : i; };
+  if (outs == lanes && all >= lanes) {
+    for (int64_t next = 0; next < all; next += lanes) {
+      const int64_t first = next + lanes <= all ? next : all - lanes;
+      Vec rows[lanes];
+#pragma GCC unroll 16
+      for (int o = 0; o < lanes; ++o) rows[o] = load(source + o * weights.out_stride + first);
+      transpose(rows);
+#pragma GCC unroll 16
+      for (int i = 0; i < lanes; ++i) put(tap(first + i), rows[i]);
+    }
+    return;
+  }
   for (int64_t first = 0; first < all; first += lanes) {
     const int64_t count = all - first < lanes ? all - first : lanes;
     Vec rows[lanes];
@@ -23,9 +40,15 @@ void load_taps(float* taps, const Weights& weights, int64_t block, int64_t in) {
     transpose(rows);
 #pragma GCC unroll 16
     for (int i = 0; i < lanes; ++i) {
-      if (i < count) store(taps + (weights.flipped ? all - 1 - first - i : first + i) * lanes, rows[i]);
+      if (i < count) put(tap(first + i), rows[i]);
     }
   }
+}
+
+}  // namespace
+
+void load_taps(float* taps, const Weights& weights, int64_t block, int64_t in) {
+  for_each_tap(weights, block, in, [&](int64_t tap, Vec v) { store(taps + tap * lanes, v); });
 }
 
 void pair_taps(float* pairs, const float* low, const float* high, int64_t count) {
@@ -62,17 +85,21 @@ void pack_channel(float* packed_block, const Weights& weights, int64_t block, in
                 left = weights.inputs() - first_in;
   const int64_t channels = left < channel_block ? left : channel_block;
   float* const packed = packed_block + first_in * weights.taps() * lanes + (in - first_in) * k * lanes;
-  float taps[tap_floats];
+  const auto place = [&](int64_t tap) { return packed + (tap / k * channels * k + tap % k) * lanes; };
   if (weights.bfloat16) {
-    float high[tap_floats] = {};
+    float taps[tap_floats], high[tap_floats] = {};
     load_taps(taps, weights, block, 2 * in);
     if (2 * in + 1 < weights.in) load_taps(high, weights, block, 2 * in + 1);
     pair_taps(taps, taps, high, weights.taps());
+    for (int64_t tap = 0; tap < weights.taps(); ++tap) store(place(tap), load(taps + tap * lanes));
+  } else if (k == 3) {
+    constexpr int kernel_size = 3;
+    for_each_tap(weights, block, in, [&](int64_t tap, Vec v) {
+      store(packed + (tap / kernel_size * channels * kernel_size + tap % kernel_size) * lanes, v);
+    });
   } else {
-    load_taps(taps, weights, block, in);
+    for_each_tap(weights, block, in, [&](int64_t tap, Vec v) { store(place(tap), v); });
   }
-  for (int64_t tap = 0; tap < weights.taps(); ++tap)
-    store(packed + (tap / k * channels * k + tap % k) * lanes, load(taps + tap * lanes));
 }
 
 }  // namespace
@@ -82,6 +109,10 @@ void pack_weights(float* packed, const Weights& weights) {
     const int64_t block = i / weights.inputs();
     pack_channel(packed + block * weights.block_floats(), weights, block, i % weights.inputs());
   });
+}
+
+void pack_block(float* packed, const Weights& weights, int64_t block) {
+  for (int64_t in = 0; in < weights.inputs(); ++in) pack_channel(packed, weights, block, in);
 }
 
 const float* packed_or_pack(const Weights& weights, WorkspaceScope& scope) {

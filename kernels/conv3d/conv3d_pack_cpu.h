@@ -60,6 +60,8 @@ void add_taps(float* target, int64_t out_stride, int64_t outs, const float* taps
 /// Weights as the tiles read them, from start to end: [block of `lanes` out][block of `channel_block` in][kd]
 /// [kh][in][kw][lanes]; lanes beyond the last channel are zero. Into packed[weights.packed_floats()].
 void pack_weights(float* packed, const Weights& weights);
+/// Those of one block, into packed[weights.block_floats()]; by the calling thread alone.
+void pack_block(float* packed, const Weights& weights, int64_t block);
 /// weights.packed, or else the weights packed into the scope's memory.
 const float* packed_or_pack(const Weights& weights, WorkspaceScope& scope);
 

@@ -10,6 +10,31 @@ namespace vg::kernels::cpu::VG_ISA {
 
 inline constexpr int64_t line_floats = 16;  // a cache line
 
+/// Lines at a distance of `step` floats.
+struct Lines {
+  const float* data = nullptr;
+  int64_t step = 0, count = 0;
+};
+
+/// Lines in runs of `run`, after each of which `skip` floats are left out.
+struct LineRuns {
+  const float* data = nullptr;
+  int64_t step = 0, count = 0;
+  int64_t run = 0, skip = 0;
+  int64_t left = 0;  ///< of the first run
+
+  /// Asks for the next `lines`, or for those that are left.
+  VG_INLINE void ask(int64_t lines) {
+    if (lines > count) lines = count;
+    count -= lines;
+    for (; lines > 0; --lines) {
+      __builtin_prefetch(data);
+      data += step;
+      if (--left == 0) data += skip, left = run;
+    }
+  }
+};
+
 /// Voxels of a volume: `count` lines of each of some rows of some planes, and `parts` times the same, a line
 /// further on.
 struct Region {

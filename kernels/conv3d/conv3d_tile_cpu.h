@@ -33,13 +33,6 @@ struct RowTaps {
   }
 };
 
-/// Memory that a tile asks for while it computes, for the tiles of the next plane.
-struct Prefetch {
-  const float* data = nullptr;
-  int64_t step = 0;  ///< floats between the addresses
-  int64_t count = 0;
-};
-
 struct TileArguments {
   const float* x;                                    ///< first input of the tile, at tap offset 0
   int64_t x_stride_w, x_stride_row, x_stride_block;  ///< block: the next `channel_block` channels
@@ -53,9 +46,11 @@ struct TileArguments {
   float* y;
   int64_t y_stride_w, y_stride_row;
   int64_t out_channels;  ///< of this block, at most `lanes`
-  Prefetch prefetch;
-  bool streamed;  ///< outputs go past the caches, see streams(); finish_streaming() is the caller's
-  bool add;       ///< to what is in y; transposed tiles alone
+  Lines ahead;
+  int streams_ahead;
+  LineRuns runs_ahead[3];  ///< of which there are `streams_ahead`
+  bool streamed;           ///< outputs go past the caches, see streams(); finish_streaming() is the caller's
+  bool add;                ///< to what is in y; transposed tiles alone
 };
 
 /// A tile of the correlation: `rows` x `width` outputs.
@@ -109,13 +104,16 @@ VG_INLINE void activate(Vec (&sum)[Rows][Width], const TileArguments& a) {
 template <int K, class Body>
 VG_INLINE void for_each_row_of_taps(const TileArguments& a, const Body& body) {
   const int64_t calls = a.taps->count * ((a.channels + channel_block - 1) / channel_block);
-  const int64_t lines = calls == 0 ? 0 : (a.prefetch.count + calls - 1) / calls;
-  const float* ahead = a.prefetch.data;
+  const int64_t lines = calls == 0 ? 0 : (a.ahead.count + calls - 1) / calls;
+  const float* ahead = a.ahead.data;
+  LineRuns runs[3];
+  for (int i = 0; i < a.streams_ahead; ++i) runs[i] = a.runs_ahead[i];
   for (int64_t first = 0; first < a.channels; first += channel_block) {
     const int64_t left = a.channels - first, channels = left < channel_block ? left : channel_block;
     const float* const weights = a.weights + first * a.all_taps * K * lanes;
     for (int t = 0; t < a.taps->count; ++t) {
-      for (int64_t i = 0; i < lines; ++i, ahead += a.prefetch.step) __builtin_prefetch(ahead);
+      for (int64_t i = 0; i < lines; ++i, ahead += a.ahead.step) __builtin_prefetch(ahead);
+      for (int i = 0; i < a.streams_ahead; ++i) runs[i].ask((a.runs_ahead[i].count + calls - 1) / calls);
       body(a.x + a.taps->offset[t] + first / channel_block * a.x_stride_block,
            weights + a.taps->number[t] * channels * K * lanes, channels);
     }

@@ -78,12 +78,12 @@ void run_transposed(View<float> y, View<const float> x, const Weights& weights, 
   const int padded_by = K == 3 ? 1 + static_cast<int>(shift) : 0;
   const View<const float> padded =
       weights.bfloat16 ? bfloat16_pairs(x, padded_by, scope) : with_halo(x, padded_by, scope);
-  const float* const packed = packed_or_pack(weights, scope);
   const PackedEpilogue packed_epilogue = pack_epilogue(epilogue, y.c, scope);
   const Tile& tile = choose_tile<Products, K>(pairs);
-  const Schedule schedule(y, x, weights.out_blocks(), weights.out_blocks() * weights.block_floats(), 2, 1);
+  const Schedule schedule(y, x, weights, 2, 1);
   const bool streamed = !add && streams(y);
-  schedule.run([&](const WorkItem& item) {
+  const int64_t block_tiles = y.n * y.d * y.h * ((pairs + tile.width - 1) / tile.width);
+  schedule.run(weights, block_tiles, scope, [&](const WorkItem& item, BlockWeights& packed) {
     const AxisTaps depth = axis_taps<K>(item.d, shift, x.d);
     for (int64_t block = item.first_block; block < item.last_block; ++block) {
       for (int64_t h = item.first_row; h < item.last_row; ++h) {
@@ -97,7 +97,7 @@ void run_transposed(View<float> y, View<const float> x, const Weights& weights, 
         }
         TileArguments a{};
         a.x_stride_w = padded.stride_w, a.x_stride_block = channel_block, a.channels = padded.c;
-        a.taps = &taps, a.weights = packed + block * weights.block_floats(), a.all_taps = K * K;
+        a.taps = &taps, a.weights = packed.of(block), a.all_taps = K * K;
         a.bias = packed_epilogue.bias + block * lanes, a.activation = packed_epilogue.kind;
         if (packed_epilogue.slope != nullptr) a.slope = packed_epilogue.slope + block * lanes;
         a.y_stride_w = y.stride_w;
@@ -109,6 +109,7 @@ void run_transposed(View<float> y, View<const float> x, const Weights& weights, 
           a.x = padded.at(item.n, 0, 0, first - shift);
           a.y = y.at(item.n, item.d, h, output) + block * lanes;
           const int64_t left = y.w - output;
+          a.streams_ahead = 1, a.runs_ahead[0] = packed.ahead();
           // The last tile overlaps the one before it, to which nothing may be added twice.
           const int64_t done = add ? 2 * (pair - first) : 0, outside = output < 0 ? -output : 0;
           tile.run(a, {done > outside ? done : outside, left < 2 * tile.width ? left : 2 * tile.width});

@@ -210,7 +210,7 @@ class WinogradCorrelation {
         const int64_t first = w + tile_.width <= width_ ? w : width_ - tile_.width;
         a.x = inputs + f * input_stride() + r * input_row() + first * position_words();
         a.y = products + f * product_stride() + block * product_block() + (r * width_ + first) * lanes;
-        if (p.next != nullptr) a.prefetch = row_ahead(*p.next, p.calls++);
+        if (p.next != nullptr) a.ahead = row_ahead(*p.next, p.calls++);
         tile_.run(a);
       }
     }
@@ -218,7 +218,7 @@ class WinogradCorrelation {
 
   // A row of the next strip's inputs for each product until all are asked for. The two planes that it shares
   // with the strip one tile before it along D are in the cache already.
-  Prefetch row_ahead(const Strip& next, int64_t index) const {
+  Lines row_ahead(const Strip& next, int64_t index) const {
     const int64_t rows = rows_ * MH + 2, first_plane = next.d == 0 ? 0 : 2;
     if (index >= (MD + 2 - first_plane) * rows) return {};
     const float* const data =

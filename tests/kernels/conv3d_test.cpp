@@ -79,6 +79,8 @@ const Conv3dCase chunk_cases[] = {{{17, 18, 3, 1, 1}, 1, 12, 2, 170},
                                   {{18, 17, 3, 2, 1}, 1, 39, 3, 162},
                                   {{33, 34, 3, 1, 1}, 2, 21, 5, 17},
                                   {{33, 72, 3, 2, 1}, 1, 9, 14, 11}};
+// More weights than a cache holds: with few threads each packs those of the blocks at which it is.
+const Conv3dCase deep_cases[] = {{{96, 104, 3, 1, 1}, 1, 2, 3, 5}, {{104, 100, 3, 2, 1}, 1, 3, 4, 6}};
 
 class Conv3dCpuTest : public ::testing::Test {
  protected:
@@ -99,10 +101,12 @@ TEST_F(Conv3dCpuTest, IntegersAreExact) {
   for (const Conv3dCase& c : cpu_cases) run(c);
   for (const Conv3dCase& c : small_cases) run(c);
   for (const Conv3dCase& c : chunk_cases) run(c);
+  for (const Conv3dCase& c : deep_cases) run(c);
 }
 
 TEST_F(Conv3dCpuTest, SameBitsForAnyNumberOfThreads) {
-  for (const Conv3dCase& c : {cpu_cases[1], cpu_cases[5], cpu_cases[9], cpu_cases[11], chunk_cases[1]}) {
+  for (const Conv3dCase& c : {cpu_cases[1], cpu_cases[5], cpu_cases[9], cpu_cases[11], chunk_cases[1],
+                              deep_cases[0], deep_cases[1]}) {
     SCOPED_TRACE(::testing::Message() << c);
     const ConvOracle oracle(c.params, c.n, c.d, c.h, c.w);
     const auto &xe = oracle.x(), &ye = oracle.y();
