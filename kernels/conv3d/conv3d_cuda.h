@@ -76,8 +76,8 @@ void conv3d_backward_weight_halo_tile(float* dweight, View<const bfloat16> dy, V
 
 /// conv3d_forward as a matrix product on tensor cores where gemm_applies(). The sum over taps and channels is
 /// cut into `pieces`, by default as many as fill a GPU; their number fixes the order of sums. The statistics
-/// of y (if not null) are those of the sums before they are rounded; with one piece, several samples and
-/// statistics of each they are y's, in a pass of their own.
+/// of y (if not null) are those of the sums before they are rounded; of each of several samples they are y's,
+/// in a pass of their own.
 void conv3d_forward_gemm(View<bfloat16> y, View<const bfloat16> x, const float* weight, const float* bias,
                          const Conv3dParams& params, const Exec& exec, int64_t pieces = 0,
                          const OutputStatistics* statistics = nullptr);

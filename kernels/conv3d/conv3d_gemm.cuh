@@ -5,6 +5,7 @@
 
 #include "kernels/common/lanes.cuh"
 #include "kernels/common/ptx/copy_async.cuh"
+#include "kernels/common/ptx/integer.cuh"
 #include "kernels/conv3d/conv3d_cuda.h"
 #include "kernels/conv3d/conv3d_gemm_tile.h"
 #include "kernels/conv3d/conv3d_moments.cuh"
@@ -49,12 +50,28 @@ struct GemmProduct {
   View<const bfloat16> in;
   const uint32_t* packed;
   const float* bias;  ///< or null
-  float* partials;    ///< [piece][voxel][channel] if there is more than one piece
+  float* partials;    ///< of gemm_add_pieces() if there is more than one piece
+  unsigned* tickets;  ///< likewise, zero at the start
   float* moments;     ///< see store_moments(), or null
   int64_t pieces;
   int chunks;         ///< of 32 input channels
   int column_blocks;  ///< of the tile's columns
   int position_blocks;
+};
+
+/// What a block computes of it. Blocks that share their input run at the same time and find it in the
+/// second-level cache.
+struct GemmPart {
+  int column_block, position_block, piece;
+
+  __device__ __forceinline__ GemmPart(const GemmProduct& p, int block) {
+    column_block = block % p.column_blocks;
+    const int rest = block / p.column_blocks;
+    position_block = rest % p.position_blocks, piece = rest / p.position_blocks;
+  }
+  __device__ __forceinline__ int tile(const GemmProduct& p) const {
+    return position_block * p.column_blocks + column_block;
+  }
 };
 
 // --- Weights -----------------------------------------------------------------------------------------------
@@ -73,12 +90,15 @@ inline constexpr int gemm_pack_outputs = 32, gemm_pack_reduced = 16;
 template <class T>
 __global__ void __launch_bounds__(block_threads)
     gemm_pack_kernel(uint32_t* packed, const float* weight, GemmWeightOrder order, int64_t outputs,
-                     int64_t reduced, int chunks) {
+                     int64_t reduced, int chunks, unsigned* tickets, int ticket_count) {
   constexpr int volume = T::planes * T::kernel_size, count = gemm_pack_outputs * gemm_pack_reduced * volume,
                 output_pitch = gemm_pack_reduced * volume + 2;  // lanes of other outputs meet other banks
   __shared__ bfloat16 shared[gemm_pack_outputs * output_pitch];
   const int reduced_blocks = 2 * chunks, reduced_block = static_cast<int>(blockIdx.x) % reduced_blocks,
             output_block = static_cast<int>(blockIdx.x) / reduced_blocks;
+  for (int i = static_cast<int>(blockIdx.x * block_threads + threadIdx.x); i < ticket_count;
+       i += static_cast<int>(gridDim.x) * block_threads)
+    tickets[i] = 0;
   const bool outputs_slowest = order.output_stride > order.reduced_stride;
   for (int i = static_cast<int>(threadIdx.x); i < count; i += block_threads) {
     const int tap = i % volume, rest = i / volume;
@@ -221,21 +241,80 @@ __device__ __forceinline__ void gemm_store_channels(LaneMoments<8>& moments, bfl
   sums.store(out);
 }
 
-/// Partial sums of a voxel: of every 32 channels, which four lanes hold, first the lanes' first four and then
-/// their second four, so that their stores of 16 bytes fill whole sectors.
-__host__ __device__ __forceinline__ int64_t gemm_partial_channels(int64_t channels) {
-  return (channels + 31) / 32 * 32;
-}
-__device__ __forceinline__ int64_t gemm_partial_offset(int64_t channel) {
-  return channel / 32 * 32 + channel % 32 / 8 * 4;
+/// Adds the sums of a tile's pieces, which blocks of one launch have: they meet in pairs, those that go on in
+/// pairs again; an odd one out goes on. Of the two at a meeting the block that comes first leaves its sums in
+/// scratch memory and is done; the other one waits until they are there, which is soon, for that block is
+/// running, adds them and goes on. a + b has the same bits whoever comes first. True for the block that has
+/// all of them. `shared`: memory for 16 sums of
+/// each of the block's threads, 16 bytes each, that nobody needs any more.
+template <class T>
+__device__ __forceinline__ bool gemm_add_pieces(const GemmProduct& p, int tile, int piece, unsigned* shared,
+                                                typename T::Sums& sums) {
+  constexpr int lane_floats = T::fragment_rows * T::fragments * 4;
+  constexpr unsigned stored = 4;  // added to a ticket; the arrivals are 1 and 2
+  const int tiles = p.column_blocks * p.position_blocks, thread = static_cast<int>(threadIdx.x);
+  int first_meeting = 0, count = static_cast<int>(p.pieces), index = piece;  // of the round
+  const auto next_round = [&] { first_meeting += count / 2, count = (count + 1) / 2, index /= 2; };
+#pragma unroll 1
+  while (true) {
+    while (count > 1 && index / 2 >= count / 2) next_round();
+    if (count == 1) return true;
+    const int meeting = (first_meeting + index / 2) * tiles + tile;
+    float* const place = p.partials + int64_t{meeting} * (T::threads * lane_floats) + thread * 4;
+    unsigned* const ticket = p.tickets + meeting;
+    __syncthreads();
+    if (thread == 0) *shared = atomicAdd(ticket, 1u);
+    __syncthreads();
+    if (*shared == 0) {
+#pragma unroll
+      for (int i = 0; i < T::fragment_rows; ++i) {
+#pragma unroll
+        for (int j = 0; j < T::fragments; ++j)
+          Lanes<4>{{sums[i][j][0], sums[i][j][1], sums[i][j][2], sums[i][j][3]}}.store(
+              place + (i * T::fragments + j) * (T::threads * 4));
+      }
+      __threadfence();
+      __syncthreads();
+      if (thread == 0) atomicAdd(ticket, stored);
+      return false;
+    }
+    if (thread == 0) {
+      while (atomicAdd(ticket, 0u) < stored) {
+      }
+    }
+    __syncthreads();
+    __threadfence();
+    // Through shared memory: copies on their way take no registers.
+    constexpr int words = lane_floats / 4, at_once = words < 16 ? words : 16;
+    static_assert(at_once * T::threads * 16 <= T::shape.shared_bytes() &&
+                  T::threads * lane_floats == T::positions * T::columns);
+    const uint32_t own = ptx::shared_address(shared) + thread * 16;
+#pragma unroll
+    for (int first = 0; first < words; first += at_once) {
+#pragma unroll
+      for (int i = 0; i < at_once; ++i)
+        ptx::copy_16_async(own + i * (T::threads * 16), place + (first + i) * (T::threads * 4), true);
+      ptx::commit_copies();
+      ptx::wait_copies<0>();
+#pragma unroll
+      for (int i = 0; i < at_once; ++i) {
+        uint32_t values[4];
+        ptx::load_shared_16(values, own + i * (T::threads * 16));
+        float(&to)[4] = sums[(first + i) / T::fragments][(first + i) % T::fragments];
+#pragma unroll
+        for (int k = 0; k < 4; ++k) to[k] += __uint_as_float(values[k]);
+      }
+    }
+    next_round();
+  }
 }
 
-/// Stores the warp's sums, from position `first` on and the block's from output channel `first_channel` on:
-/// as results, or as partial sums of this piece. Warp w has the (w % warps_c)-th 32 of every 32 * warps_c
-/// channels. With `Moments`, of results, the block's moments too.
+/// Stores the warp's sums, from position `first` on and the block's from output channel `first_channel` on,
+/// as results. Warp w has the (w % warps_c)-th 32 of every 32 * warps_c channels. With `Moments` the block's
+/// moments too.
 template <class T, bool Moments>
-__device__ __forceinline__ void gemm_store_sums(const GemmProduct& p, int64_t piece, int position_block,
-                                                int first, int64_t first_channel, float* shared,
+__device__ __forceinline__ void gemm_store_sums(const GemmProduct& p, int position_block, int first,
+                                                int64_t first_channel, float* shared,
                                                 const typename T::Sums& sums) {
   const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, q = lane % 4,
             width = static_cast<int>(p.out.w), pitch = width + T::row_padding,
@@ -253,15 +332,8 @@ __device__ __forceinline__ void gemm_store_sums(const GemmProduct& p, int64_t pi
       Lanes<8> values;
 #pragma unroll
       for (int c = 0; c < 8; ++c) values[c] = sums[i / 2][part * 4 + c / 2][i % 2 * 2 + c % 2];
-      if (Moments || p.pieces == 1) {
-        gemm_store_channels<Moments>(moments, p.out.row(row) + w * p.out.stride_w + channel, values,
-                                     p.bias == nullptr ? nullptr : p.bias + channel);
-      } else {
-        float* const to = p.partials + ((piece * rows + row) * width + w) * gemm_partial_channels(p.out.c) +
-                          gemm_partial_offset(channel);
-        Lanes<4>{{values[0], values[1], values[2], values[3]}}.store(to);
-        Lanes<4>{{values[4], values[5], values[6], values[7]}}.store(to + 16);
-      }
+      gemm_store_channels<Moments>(moments, p.out.row(row) + w * p.out.stride_w + channel, values,
+                                   p.bias == nullptr ? nullptr : p.bias + channel);
     }
     if constexpr (Moments) {
       float totals[2] = {};
@@ -272,6 +344,17 @@ __device__ __forceinline__ void gemm_store_sums(const GemmProduct& p, int64_t pi
   }
 }
 
+/// Adds the pieces and stores the results. `warp_first`: the warp's first position in the block's; `shared`:
+/// shared memory that the block needs no more.
+template <class T, bool Moments>
+__device__ __forceinline__ void gemm_finish(const GemmProduct& p, int warp_first, float* shared,
+                                            typename T::Sums& sums) {
+  const GemmPart part(p, ptx::block_index());  // not kept in registers until here
+  if (!gemm_add_pieces<T>(p, part.tile(p), part.piece, reinterpret_cast<unsigned*>(shared), sums)) return;
+  gemm_store_sums<T, Moments>(p, part.position_block, part.position_block * T::positions + warp_first,
+                              int64_t{part.column_block} * T::columns, shared, sums);
+}
+
 // --- Kernel ------------------------------------------------------------------------------------------------
 
 template <class T, bool Moments>
@@ -279,19 +362,17 @@ __global__ void __launch_bounds__(T::threads, 2) gemm_kernel(GemmProduct p) {
   extern __shared__ __align__(128) unsigned char shared_memory[];
   const uint32_t inputs = ptx::shared_address(shared_memory),
                  weights = inputs + T::input_ring * T::input_bytes;
-  // Blocks that share their input run at the same time and find it in the second-level cache.
-  const int column_block = static_cast<int>(blockIdx.x) % p.column_blocks,
-            rest = static_cast<int>(blockIdx.x) / p.column_blocks, position_block = rest % p.position_blocks,
-            first = position_block * T::positions, piece = rest / p.position_blocks;
+  const GemmPart part(p, static_cast<int>(blockIdx.x));
+  const int first = part.position_block * T::positions;
   const int all_groups = T::planes * p.chunks,
-            group_begin = static_cast<int>(all_groups * int64_t{piece} / p.pieces);
-  const unsigned groups =
-      static_cast<unsigned>(all_groups * int64_t{piece + 1} / p.pieces) - static_cast<unsigned>(group_begin);
+            group_begin = static_cast<int>(all_groups * int64_t{part.piece} / p.pieces);
+  const unsigned groups = static_cast<unsigned>(all_groups * int64_t{part.piece + 1} / p.pieces) -
+                          static_cast<unsigned>(group_begin);
 
   const GemmInputRows<T> rows(p.in, first);
   GemmNextGroup<T> next{group_begin / p.chunks, group_begin % p.chunks};
-  const uint32_t* packed =
-      p.packed + (int64_t{column_block} * all_groups + group_begin) * T::kernel_size * (T::weight_bytes / 4);
+  const uint32_t* packed = p.packed + (int64_t{part.column_block} * all_groups + group_begin) *
+                                          T::kernel_size * (T::weight_bytes / 4);
   // Copies of the step of tap kw of `group`, and with its first tap those of the group's input.
   const auto copy = [&](unsigned group, int kw) {
     if (group < groups) {
@@ -323,16 +404,9 @@ __global__ void __launch_bounds__(T::threads, 2) gemm_kernel(GemmProduct p) {
   }
   ptx::wait_copies<0>();
   T::Products::finish();
-  const int warp = static_cast<int>(threadIdx.x) / 32;
-  gemm_store_sums<T, Moments>(p, piece, position_block, first + warp * T::warp_pitch,
-                              int64_t{column_block} * T::columns, reinterpret_cast<float*>(shared_memory),
-                              sums);
+  gemm_finish<T, Moments>(p, static_cast<int>(threadIdx.x) / 32 * T::warp_pitch,
+                          reinterpret_cast<float*>(shared_memory), sums);
 }
-
-/// The second pass: adds the pieces, in order. Leaves the moments of gemm_moments_pieces() pieces if they are
-/// wanted.
-void gemm_add_pieces(const GemmProduct& product, const Exec& exec);
-int64_t gemm_moments_pieces(const View<bfloat16>& out);
 
 /// A convolution and what it is to compute.
 struct GemmOperands {
@@ -361,35 +435,36 @@ void launch_product(const GemmOperands& o, int64_t position_blocks, int64_t piec
   WorkspaceScope scope(*exec.workspace);
   uint32_t* const packed = scope.allocate<uint32_t>(
       static_cast<size_t>(column_blocks * T::planes * chunks * T::kernel_size * (T::weight_bytes / 4)));
-  gemm_pack_kernel<T>
-      <<<blocks_for(column_blocks * (T::columns / gemm_pack_outputs) * 2 * chunks, 1), block_threads, 0,
-         stream_of(exec)>>>(packed, o.weight, o.order, out.c, in.c, static_cast<int>(chunks));
+  const int64_t meetings = (pieces - 1) * column_blocks * position_blocks;
+  unsigned* const tickets = meetings > 0 ? scope.allocate<unsigned>(static_cast<size_t>(meetings)) : nullptr;
+  gemm_pack_kernel<T><<<blocks_for(column_blocks * (T::columns / gemm_pack_outputs) * 2 * chunks, 1),
+                        block_threads, 0, stream_of(exec)>>>(
+      packed, o.weight, o.order, out.c, in.c, static_cast<int>(chunks), tickets, static_cast<int>(meetings));
   check_launch();
   GemmProduct product{out,
                       in,
                       packed,
                       o.bias,
                       nullptr,
+                      tickets,
                       nullptr,
                       pieces,
                       static_cast<int>(chunks),
                       static_cast<int>(column_blocks),
                       static_cast<int>(position_blocks)};
-  const int64_t partials = out.voxels() * gemm_partial_channels(out.c);
-  if (pieces > 1) product.partials = scope.allocate<float>(static_cast<size_t>(pieces * partials));
-  // A block's positions may belong to two samples; the second pass keeps samples apart.
-  const bool moments = o.statistics != nullptr && (pieces > 1 || out.n == 1 || !o.statistics->per_instance);
-  const int64_t moments_pieces = pieces > 1 ? gemm_moments_pieces(out) : position_blocks;
-  if (moments) product.moments = allocate_moments(scope, moments_pieces, out.c);
-  const auto kernel = moments && pieces == 1 ? with_moments : plain;
+  if (pieces > 1)
+    product.partials = scope.allocate<float>(static_cast<size_t>(meetings * T::positions * T::columns));
+  // A block's positions may belong to two samples.
+  const bool moments = o.statistics != nullptr && (out.n == 1 || !o.statistics->per_instance);
+  if (moments) product.moments = allocate_moments(scope, position_blocks, out.c);
+  const auto kernel = moments ? with_moments : plain;
   constexpr int shared_bytes = T::shape.shared_bytes();
   // More than 48 KiB must be asked for; the choice of the algorithm has seen that the device has it.
   check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
   kernel<<<blocks_for(pieces * column_blocks * position_blocks, 1), T::threads, shared_bytes,
            stream_of(exec)>>>(product);
   check_launch();
-  if (pieces > 1) gemm_add_pieces(product, exec);
-  if (moments) return finish_statistics(*o.statistics, product.moments, moments_pieces, out, exec);
+  if (moments) return finish_statistics(*o.statistics, product.moments, position_blocks, out, exec);
   compute_statistics(o.statistics, out, exec);
 }
 

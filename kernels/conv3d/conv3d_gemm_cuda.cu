@@ -2,8 +2,8 @@
 // tensor cores, for channels beyond what the halo tiles take: positions (conv3d_gemm_tile.h) are the rows,
 // output channels the columns, taps and input channels the sum. A block gathers a tile of the input for one
 // (kd, kh) and 32 channels and takes the three taps kw from it. Where positions are few the sum is cut into
-// pieces, whose partial results a second pass adds in order. The gradient with respect to the input is the
-// same kernel with flipped and transposed weights.
+// pieces, which other blocks compute and add in pairs. The gradient with respect to the input is the same
+// kernel with flipped and transposed weights.
 #include "kernels/common/ptx/matrix.cuh"
 #include "kernels/conv3d/conv3d_gemm.cuh"
 
@@ -55,44 +55,6 @@ struct Tile : GemmBlock<KernelSize, Columns, false>, GemmFragmentWeights<Columns
   };
 };
 
-constexpr int add_voxels = block_threads / 4;  // of a block of the second pass
-
-// A block adds the pieces of 32 channels of some voxels of a sample, a thread 8 channels of a voxel, in
-// order.
-template <bool Moments>
-__global__ void __launch_bounds__(block_threads, 4) add_pieces_kernel(GemmProduct p, int blocks_a_sample) {
-  const int thread = static_cast<int>(threadIdx.x),
-            parts = static_cast<int>(gemm_partial_channels(p.out.c)) / 32,
-            block = static_cast<int>(blockIdx.x) / parts,
-            first_channel = static_cast<int>(blockIdx.x) % parts * 32,
-            channel = first_channel + thread % 4 * 8, of_sample = static_cast<int>(p.out.voxels() / p.out.n),
-            voxel = block % blocks_a_sample * add_voxels + thread / 4;
-  LaneMoments<8> moments;
-  if (voxel < of_sample && channel < p.out.c) {
-    const int64_t channels = parts * 32, count = p.out.voxels() * channels,
-                  of_all = block / blocks_a_sample * of_sample + voxel;
-    const float* from = p.partials + of_all * channels + gemm_partial_offset(channel);
-    auto sums = Lanes<8>::all(0);
-    for (int64_t piece = 0; piece < p.pieces; ++piece, from += count) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const auto values = Lanes<4>::load_constant(from + half * 16);
-#pragma unroll
-        for (int i = 0; i < 4; ++i) sums[half * 4 + i] += values[i];
-      }
-    }
-    gemm_store_channels<Moments>(moments, cuda::voxel(p.out, of_all) + channel, sums,
-                                 p.bias == nullptr ? nullptr : p.bias + channel);
-  }
-  if constexpr (Moments) {
-    __shared__ float shared[block_threads * 2];
-    float totals[2] = {};
-    add_lanes(totals, moments);
-    store_moments<block_threads / 32, 1>(p.moments + (int64_t{block} * p.out.c + first_channel) * 2, shared,
-                                         totals, p.out.c - first_channel);
-  }
-}
-
 void convolve(const GemmOperands& o, int kernel_size, const Exec& exec) {
   if (o.out.elements() == 0) return;
   if (kernel_size == 3 && GemmPlaneTile::suits(o.out.c, o.out.w)) return gemm_plane(o, exec);
@@ -109,18 +71,6 @@ int64_t volume(const Conv3dParams& p) {
 }
 
 }  // namespace
-
-int64_t gemm_moments_pieces(const View<bfloat16>& out) {
-  return out.n * blocks_for(out.voxels() / out.n, add_voxels);
-}
-
-void gemm_add_pieces(const GemmProduct& product, const Exec& exec) {
-  const int64_t parts = gemm_partial_channels(product.out.c) / 32, pieces = gemm_moments_pieces(product.out);
-  const auto kernel = product.moments != nullptr ? add_pieces_kernel<true> : add_pieces_kernel<false>;
-  kernel<<<blocks_for(pieces * parts, 1), block_threads, 0, stream_of(exec)>>>(
-      product, static_cast<int>(pieces / product.out.n));
-  check_launch();
-}
 
 void conv3d_forward_gemm(View<bfloat16> y, View<const bfloat16> x, const float* weight, const float* bias,
                          const Conv3dParams& params, const Exec& exec, int64_t pieces,

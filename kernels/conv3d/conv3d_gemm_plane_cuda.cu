@@ -15,7 +15,8 @@ namespace {
 struct Tile : GemmFragmentWeights<GemmPlaneTile::columns> {
   static constexpr GemmPlaneTile shape{};
   static constexpr int threads = shape.threads, warps_c = shape.warps_c, columns = shape.columns,
-                       input_bytes = shape.input_bytes, weight_bytes = shape.weight_bytes;
+                       positions = shape.positions, input_bytes = shape.input_bytes,
+                       weight_bytes = shape.weight_bytes;
   static constexpr int planes = 3, kernel_size = 9;  ///< groups of steps a channel, steps of a group
   static constexpr int row_padding = 0, fragment_rows = 4, fragment_pitch = 16, fragments = 8;
   using Sums = float[fragment_rows][fragments][4];
@@ -162,15 +163,13 @@ __global__ void __launch_bounds__(Tile::threads, 1) gemm_plane_kernel(GemmProduc
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp_c = thread / 32 % Tile::warps_c,
             warp_first = thread / 32 / Tile::warps_c * 64;
   if (thread < GemmPlaneTile::zero_bytes / 16) ptx::store_shared_16(zeros + thread * 16, 0, 0, 0, 0);
-  // Blocks that share their input run at the same time and find it in the second-level cache.
-  const int column_block = static_cast<int>(blockIdx.x) % p.column_blocks,
-            rest = static_cast<int>(blockIdx.x) / p.column_blocks, position_block = rest % p.position_blocks,
-            first = position_block * GemmPlaneTile::positions, piece = rest / p.position_blocks;
+  const GemmPart part(p, static_cast<int>(blockIdx.x));
+  const int first = part.position_block * GemmPlaneTile::positions;
   const int all_groups = Tile::planes * p.chunks,
-            begin = static_cast<int>(all_groups * int64_t{piece} / p.pieces);
-  const int groups = static_cast<int>(all_groups * int64_t{piece + 1} / p.pieces) - begin;
+            begin = static_cast<int>(all_groups * int64_t{part.piece} / p.pieces);
+  const int groups = static_cast<int>(all_groups * int64_t{part.piece + 1} / p.pieces) - begin;
 
-  Copies copies(p, first, column_block, begin, groups);
+  Copies copies(p, first, part.column_block, begin, groups);
   static_assert(GemmPlaneTile::input_ring == 2 && 9 % weight_ring == 0);
   uint32_t input = inputs, next_input = inputs + Tile::input_bytes;
 #pragma unroll
@@ -193,9 +192,7 @@ __global__ void __launch_bounds__(Tile::threads, 1) gemm_plane_kernel(GemmProduc
     input = next_input, next_input = place;
   }
   ptx::wait_copies<0>();
-  gemm_store_sums<Tile, Moments>(p, piece, position_block, first + warp_first,
-                                 int64_t{column_block} * Tile::columns,
-                                 reinterpret_cast<float*>(shared_memory), sums);
+  gemm_finish<Tile, Moments>(p, warp_first, reinterpret_cast<float*>(shared_memory), sums);
 }
 
 }  // namespace

@@ -63,17 +63,18 @@ class NormParameters {
 };
 
 /// The parameters of `Channels` channels in shared memory: for every 8 of them mean, scale and shift, so that
-/// eight threads that take different ones meet different banks; then the slope.
+/// eight threads that take different ones meet different banks; behind the first 8 the slope.
 template <int Channels>
 class NormTable {
  public:
-  static constexpr int chunk_floats = 28, floats = Channels / 8 * chunk_floats + 1;
+  static constexpr int chunk_floats = 28, floats = Channels / 8 * chunk_floats, slope_place = 24;
 
   /// Fills the table for channels from `first` on of a sample. For all threads; a barrier must follow.
   __device__ __forceinline__ NormTable(float* shared, const NormArguments& norm, int64_t sample,
                                        int64_t first)
       : shared_(ptx::shared_address(shared)),
         first_chunk_((norm.first_channel - static_cast<int>(first)) / 8),
+        slope_(norm.slope != nullptr ? *norm.slope : norm.negative_slope),
         relu_(norm.relu) {
     for (int i = static_cast<int>(threadIdx.x); i < Channels; i += static_cast<int>(blockDim.x)) {
       const int64_t channel = first + i - norm.first_channel;
@@ -85,12 +86,12 @@ class NormTable {
       to[8] = norm.gamma != nullptr ? norm.gamma[channel] * inverse : inverse;
       to[16] = norm.beta != nullptr ? norm.beta[channel] : 0.0f;
     }
-    if (threadIdx.x == 0) shared[floats - 1] = norm.slope != nullptr ? *norm.slope : norm.negative_slope;
+    if (threadIdx.x == 0) shared[slope_place] = slope_;
   }
 
   /// That has been filled before, of a norm of all channels.
   __device__ __forceinline__ NormTable(const float* shared, bool relu)
-      : shared_(ptx::shared_address(shared)), first_chunk_(0), relu_(relu) {}
+      : shared_(ptx::shared_address(shared)), first_chunk_(0), slope_(shared[slope_place]), relu_(relu) {}
 
   /// Whether the norm is of these 8 channels.
   __device__ __forceinline__ bool applies(int index) const { return index >= first_chunk_; }
@@ -120,13 +121,12 @@ class NormTable {
 
   /// Of the channels from `channel` on, in the memory that the table was filled into.
   __device__ __forceinline__ NormParameters parameters(const float* shared, int channel) const {
-    return {shared + channel / 8 * chunk_floats + channel % 8, shared[floats - 1], relu_};
+    return {shared + channel / 8 * chunk_floats + channel % 8, slope_, relu_};
   }
 
   /// chunk(index).apply(address) for a single address: with fewer registers at a time.
   __device__ __forceinline__ void apply_once(int index, uint32_t address) const {
     const uint32_t from = shared_ + index * (chunk_floats * 4);
-    const float slope = ptx::load_shared_float(shared_ + (floats - 1) * 4);
     uint32_t words[4];
     ptx::load_shared_16(words, address);
 #pragma unroll
@@ -139,7 +139,7 @@ class NormTable {
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         v[i] = fmaf(v[i] - __uint_as_float(mean[i]), __uint_as_float(scale[i]), __uint_as_float(shift[i]));
-        if (v[i] <= 0) v[i] = relu_ ? 0.0f : v[i] * slope;
+        if (v[i] <= 0) v[i] = relu_ ? 0.0f : v[i] * slope_;
       }
       words[k] = ptx::pack_bfloat16(v[0], v[1]);
     }
@@ -152,7 +152,7 @@ class NormTable {
     load(chunk.mean, from);
     load(chunk.scale, from + 32);
     load(chunk.shift, from + 64);
-    chunk.slope = ptx::load_shared_float(shared_ + (floats - 1) * 4);
+    chunk.slope = slope_;
     chunk.relu = relu_;
     return chunk;
   }
@@ -170,6 +170,7 @@ class NormTable {
 
   uint32_t shared_;
   int first_chunk_;
+  float slope_;
   bool relu_;
 };
 

@@ -90,15 +90,13 @@ __global__ void __launch_bounds__(T::threads, 1) strided_gemm_kernel(GemmProduct
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp_c = thread / 32 % T::warps_c,
             warp_first = thread / 32 / T::warps_c * 64;
   store_zeros(zeros);
-  // Blocks that share their input run at the same time and find it in the second-level cache.
-  const int column_block = static_cast<int>(blockIdx.x) % p.column_blocks,
-            rest = static_cast<int>(blockIdx.x) / p.column_blocks, position_block = rest % p.position_blocks,
-            first = position_block * T::positions, piece = rest / p.position_blocks;
+  const GemmPart part(p, static_cast<int>(blockIdx.x));
+  const int first = part.position_block * T::positions;
   const int all_groups = T::planes * p.chunks,
-            begin = static_cast<int>(all_groups * int64_t{piece} / p.pieces);
-  const int groups = static_cast<int>(all_groups * int64_t{piece + 1} / p.pieces) - begin;
+            begin = static_cast<int>(all_groups * int64_t{part.piece} / p.pieces);
+  const int groups = static_cast<int>(all_groups * int64_t{part.piece + 1} / p.pieces) - begin;
 
-  Copies<T> copies(p, first, column_block, begin, groups);
+  Copies<T> copies(p, first, part.column_block, begin, groups);
   static_assert(T::shape.input_ring == 3 && 9 % T::weight_ring == 0 && T::ahead <= 4);
   // Four parities a group move through three places: those of the next group lie one place further.
   uint32_t places[3] = {inputs, inputs + T::input_bytes, inputs + 2 * T::input_bytes};
@@ -125,9 +123,7 @@ __global__ void __launch_bounds__(T::threads, 1) strided_gemm_kernel(GemmProduct
     places[0] = places[1], places[1] = places[2], places[2] = place;
   }
   ptx::wait_copies<0>();
-  gemm_store_sums<T, Moments>(p, piece, position_block, first + warp_first,
-                              int64_t{column_block} * T::columns, reinterpret_cast<float*>(shared_memory),
-                              sums);
+  gemm_finish<T, Moments>(p, warp_first, reinterpret_cast<float*>(shared_memory), sums);
 }
 
 template <class T>

@@ -15,4 +15,12 @@ __device__ __forceinline__ int64_t multiply_add_wide(int a, int b, int64_t c) {
   return result;
 }
 
+/// blockIdx.x, read again each time: the compiler keeps nothing in registers that follows from it. PTX ISA,
+/// "%ctaid".
+__device__ __forceinline__ int block_index() {
+  int index;
+  asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(index));
+  return index;
+}
+
 }  // namespace vg::kernels::ptx
