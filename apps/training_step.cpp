@@ -9,20 +9,17 @@ TrainingStep::TrainingStep(Network& network, Optimizer& optimizer, Loss loss, De
       loss_function_(std::move(loss)),
       options_(options),
       uploader_(device),
-      may_capture_(device == Device::cuda && options.cuda_graph && network.architecture().dropout == 0) {}
+      may_capture_(device == Device::cuda && options.cuda_graph && network.architecture().dropout == 0) {
+  allocate_gradients(network.named_parameters());
+}
 
 MemoryPlan TrainingStep::plan(const Shape& s) const {
   const Device device = uploader_.device();
-  std::vector<Tensor> without_gradient;
-  for (const auto& [name, parameter] : network_.named_parameters()) {
-    if (!parameter.grad().defined()) without_gradient.push_back(parameter);
-  }
   return {device, [&] {
             const Tensor images =
                              Tensor::activation(s[0], s[1], s[2], s[3], s[4], device, options_.precision),
                          labels = Tensor::activation(s[0], s[1], s[2], s[3], 1, device, DType::uint8);
             loss_function_(network_(images), labels).backward();
-            for (const Tensor& parameter : without_gradient) parameter.set_grad({});
           }};
 }
 

@@ -27,7 +27,7 @@ class TrainingStep {
     bool cuda_graph = true;
   };
 
-  /// Network and optimizer must outlive the step.
+  /// Network and optimizer must outlive the step. Gives the parameters gradients of zeros.
   TrainingStep(Network& network, Optimizer& optimizer, Loss loss, Device device, const Options& options);
 
   /// Adds the gradients of a batch, and after every `accumulate` of them, or if `last`, updates the weights.
@@ -37,7 +37,7 @@ class TrainingStep {
            bool last = false);
 
   /// Bytes that batches of a shape [N, D, H, W, C] take beside what exists before the first step: batch,
-  /// activations and gradients. Kernels' scratch is not in it.
+  /// activations and their gradients. Kernels' scratch is not in it.
   [[nodiscard]] size_t planned_bytes(const Shape& shape) const { return plan(shape).peak_bytes_reserved(); }
   /// On the CPU: the most that the process will have in memory, see planned_resident_bytes().
   [[nodiscard]] size_t planned_resident_bytes(const Shape& shape) const;

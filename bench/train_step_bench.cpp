@@ -79,6 +79,7 @@ struct TrainStepBench {
     if (!weights.empty()) network->load_state(load_safetensors(weights).tensors);
     network->set_recompute(recompute);
     const auto optimizer = make_adam({{network->named_parameters(), 2e-2, 0}});
+    allocate_gradients(network->named_parameters());
     const DType type = options.type();
     const auto step = [&](const Tensor& images, const Tensor& classes) {
       const Tensor loss =
@@ -90,7 +91,6 @@ struct TrainStepBench {
       return MemoryPlan(where, [&] {
         step(Tensor::activation(batch, shape[2], shape[3], shape[4], shape[1], where, type),
              Tensor::activation(batch, shape[2], shape[3], shape[4], 1, where, DType::uint8));
-        for (const auto& [name, parameter] : network->named_parameters()) parameter.set_grad({});
       });
     };
     const size_t planned_peak = print_plan(plan_of);

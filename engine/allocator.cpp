@@ -37,23 +37,20 @@ void* Allocator::allocate(size_t bytes) {
   const std::lock_guard lock(mutex_);
   auto block = take_free(size);
   if (block == blocks_.end()) {
-    void* pointer = nullptr;
     try {
-      pointer = system_allocate(size);
+      block = take_new(size);
     } catch (const std::exception&) {
       trim_locked();
       try {
-        pointer = system_allocate(size);
+        block = take_new(size);
       } catch (const std::exception& error) {
         throw OutOfMemory("out of memory: " + std::to_string(bytes) + " bytes asked for with " +
                           std::to_string(statistics_.bytes_in_use) + " in use (" + error.what() +
                           "); try a smaller batch or volume");
       }
     }
-    statistics_.bytes_reserved += size;
     statistics_.peak_bytes_reserved = std::max(statistics_.peak_bytes_reserved, statistics_.bytes_reserved);
     ++statistics_.system_allocations;
-    block = blocks_.emplace(static_cast<char*>(pointer), Block{.size = size}).first;
   }
   statistics_.bytes_in_use += block->second.size;
   statistics_.peak_bytes_in_use = std::max(statistics_.peak_bytes_in_use, statistics_.bytes_in_use);
@@ -74,6 +71,33 @@ Allocator::Blocks::iterator Allocator::take_free(size_t size) {
     free_.emplace(rest.size, block->first + size);
   }
   return block;
+}
+
+Allocator::Blocks::iterator Allocator::last_of_arena() {
+  return arena_.empty() ? blocks_.end() : std::prev(blocks_.lower_bound(arena_.end()));
+}
+
+Allocator::Blocks::iterator Allocator::take_new(size_t size) {
+  if (size >= large && device_ == kernels::DeviceKind::cpu) {
+    if (const auto block = extend_arena(size); block != blocks_.end()) return block;
+  }
+  char* const memory = static_cast<char*>(system_allocate(size));
+  statistics_.bytes_reserved += size;
+  return blocks_.emplace(memory, Block{.size = size}).first;
+}
+
+Allocator::Blocks::iterator Allocator::extend_arena(size_t size) {
+  const auto last = last_of_arena();
+  const bool empty = last == blocks_.end(), grows = !empty && last->second.free;
+  const size_t more = grows ? size - last->second.size : size;
+  char* const memory = arena_.extend(more);
+  if (memory == nullptr) return blocks_.end();
+  statistics_.bytes_reserved += more;
+  if (!grows) return blocks_.emplace(memory, Block{.size = size, .first = empty}).first;
+  free_.erase({last->second.size, last->first});
+  last->second.size = size;
+  last->second.free = false;
+  return last;
 }
 
 void Allocator::join(Blocks::iterator block, Blocks::iterator next) {
@@ -108,6 +132,12 @@ void* Allocator::system_allocate(size_t size) {
 }
 
 void Allocator::trim_locked() {
+  if (const auto last = last_of_arena(); last != blocks_.end() && last->second.free) {
+    arena_.shrink(last->second.size);
+    statistics_.bytes_reserved -= last->second.size;
+    free_.erase({last->second.size, last->first});
+    blocks_.erase(last);
+  }
   for (auto block = blocks_.begin(); block != blocks_.end();) {
     const auto next = std::next(block);
     // Whole again: all that the system gave at once.

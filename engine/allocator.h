@@ -10,6 +10,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "engine/host_arena.h"
 #include "kernels/common/memory.h"
 
 namespace vg {
@@ -33,7 +34,8 @@ class Allocator {
   };
 
   /// `planned`: hands out addresses without memory, and counts as if there was some.
-  explicit Allocator(kernels::DeviceKind device, bool planned = false) : device_(device), planned_(planned) {}
+  explicit Allocator(kernels::DeviceKind device, bool planned = false)
+      : device_(device), planned_(planned), arena_(planned) {}
   ~Allocator();
   Allocator(const Allocator&) = delete;
   Allocator& operator=(const Allocator&) = delete;
@@ -48,7 +50,8 @@ class Allocator {
 
  private:
   /// Memory between two addresses: handed out, or kept. Large ones are cut where a part is enough, and grow
-  /// together again with the free neighbours that came from the system with them.
+  /// together again with the free neighbours that came from the system with them. On the CPU all large ones
+  /// are neighbours in one arena.
   struct Block {
     size_t size = 0;
     bool free = false;
@@ -58,6 +61,13 @@ class Allocator {
 
   void trim_locked();
   void* system_allocate(size_t size);
+  /// A block from the system, handed out.
+  Blocks::iterator take_new(size_t size);
+  /// The same at the end of the arena, of which a free block there becomes a part; blocks_.end() if there is
+  /// no room.
+  Blocks::iterator extend_arena(size_t size);
+  /// The block at the end of the arena; blocks_.end() if that is empty.
+  Blocks::iterator last_of_arena();
   /// A free block of at least `size`, marked as handed out and cut down; blocks_.end() if there is none.
   Blocks::iterator take_free(size_t size);
   /// Adds `next` to `block` if both are free and from one allocation of the system.
@@ -65,6 +75,7 @@ class Allocator {
 
   kernels::DeviceKind device_;
   bool planned_;
+  HostArena arena_;
   uintptr_t next_address_ = kernels::allocation_alignment;  ///< if planned
   mutable std::mutex mutex_;
   Blocks blocks_;                            ///< all, by address

@@ -32,6 +32,10 @@ class Node {
   /// What the tape calls: backward() with a gradient that the tape has let go of. For a node that hands it
   /// on.
   virtual void backward_with(Tensor grad_output) { backward(grad_output); }
+  /// The operation's output, computed anew from what it has saved, for readers that would rather not save
+  /// it; undefined unless gives_output_again().
+  [[nodiscard]] virtual Tensor output_again() const { return {}; }
+  [[nodiscard]] virtual bool gives_output_again() const { return false; }
 
  protected:
   /// Who takes the gradient: this, but for a node that only hands it on.

@@ -53,6 +53,9 @@ class Context {
   /// True while a function is computed again: what it leaves behind beside its result (running statistics,
   /// counters) it has left already.
   [[nodiscard]] bool computing_again() const;
+  /// True while a function is computed again for what it records, and nobody reads its result: see
+  /// Recomputation.
+  [[nodiscard]] bool result_unread() const;
 
   /// Whether convolutions of float32 activations on CUDA may use TF32 (kernels/common/exec.h); not at first.
   void set_allow_tf32(bool allow) { allow_tf32_ = allow; }

@@ -34,6 +34,13 @@ MemoryPlan::MemoryPlan(Device device, const std::function<void()>& work) {
   statistics_ = planned.allocator->statistics();
 }
 
+void allocate_gradients(const std::vector<NamedTensor>& parameters) {
+  for (const auto& [name, parameter] : parameters) {
+    if (!parameter.grad().defined())
+      parameter.set_grad(Tensor::zeros(parameter.shape(), parameter.dtype(), parameter.device()));
+  }
+}
+
 size_t resident_bytes() {
   std::ifstream statm("/proc/self/statm");
   size_t pages = 0, resident = 0;

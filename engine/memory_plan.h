@@ -2,8 +2,10 @@
 #pragma once
 
 #include <functional>
+#include <vector>
 
 #include "engine/context.h"
+#include "engine/tensor.h"
 
 namespace vg {
 
@@ -24,13 +26,17 @@ class MemoryPlan {
   Allocator::Statistics statistics_;
 };
 
+/// Zeros as the gradient of each parameter that has none. What stays from step to step lies together then,
+/// and leaves the rest of the memory in one piece, as the plan of a step takes it to be.
+void allocate_gradients(const std::vector<NamedTensor>& parameters);
+
 /// Bytes that this process has in memory now (0 where the system does not say).
 size_t resident_bytes();
 
 /// The most that this process will have in memory on the CPU while it trains on batches with `voxels` voxels:
-/// what it has now (weights and the optimizer's state must exist), what the plan of a step reserves, and
-/// scratch of kernels: attention gates keep two floats a voxel, and packed weights and partial sums take
-/// about 8 MB.
+/// what it has now (weights, their gradients and the optimizer's state must exist), what the plan of a step
+/// reserves, and scratch of kernels: attention gates keep two floats a voxel, and packed weights and partial
+/// sums take about 8 MB.
 size_t planned_resident_bytes(const MemoryPlan& plan, int64_t voxels);
 
 /// Bytes that this process could still take: the GPU's free memory, or what Linux says it can give without

@@ -15,13 +15,32 @@ uint64_t Recomputation::draw(uint64_t& draws) {
   return draws_[next_++];
 }
 
+std::vector<Tensor> Recomputation::once(const std::function<std::vector<Tensor>()>& compute) {
+  if (!again_) {
+    computed_.push_back(outer_ != nullptr ? outer_->once(compute) : compute());
+    return computed_.back();
+  }
+  if (next_computed_ == computed_.size())
+    throw std::logic_error("recompute: the function computes more statistics than the first time");
+  return std::move(computed_[next_computed_++]);
+}
+
 void Recomputation::start_again() {
   again_ = true;
-  next_ = 0;
+  next_ = next_computed_ = 0;
+}
+
+std::vector<Tensor> computed_once(const std::function<std::vector<Tensor>()>& compute) {
+  Recomputation* const function = Context::get().recomputation();
+  return function != nullptr ? function->once(compute) : compute();
 }
 
 bool Context::computing_again() const {
   return recomputation_ != nullptr && recomputation_->again();
+}
+
+bool Context::result_unread() const {
+  return recomputation_ != nullptr && recomputation_->result_unread();
 }
 
 /// Within its life the context belongs to a function of recompute().

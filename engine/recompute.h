@@ -10,7 +10,8 @@
 
 namespace vg {
 
-/// What must be the same when a function is computed again: the offsets of its random draws.
+/// What must be the same when a function is computed again, the offsets of its random draws, and what need
+/// not be computed again.
 class Recomputation {
  public:
   /// `outer`: the function within which this one is called, if that is computed again; it must outlive this.
@@ -20,6 +21,10 @@ class Recomputation {
   /// The offset of a draw: that of the first time, or draws++. Throws std::logic_error if the function draws
   /// more often than the first time.
   uint64_t draw(uint64_t& draws);
+  /// What `compute` gives, the first time; after that the same tensors.
+  std::vector<Tensor> once(const std::function<std::vector<Tensor>()>& compute);
+  /// True if the function is called for what it records: nobody reads the values of its result.
+  [[nodiscard]] bool result_unread() const { return again_; }
   /// From here on draws are repeated.
   void start_again();
 
@@ -27,8 +32,13 @@ class Recomputation {
   Recomputation* outer_;
   bool again_ = false;
   std::vector<uint64_t> draws_;
-  size_t next_ = 0;
+  std::vector<std::vector<Tensor>> computed_;
+  size_t next_ = 0, next_computed_ = 0;
 };
+
+/// What `compute` gives: small tensors that cost a pass over large ones. If recompute() calls a function
+/// again, those of the first time.
+std::vector<Tensor> computed_once(const std::function<std::vector<Tensor>()>& compute);
 
 using TensorFunction = std::function<Tensor(const std::vector<Tensor>& inputs)>;
 

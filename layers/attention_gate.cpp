@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "engine/recompute.h"
 #include "kernels/attention_gate/attention_gate_inference.h"
 #include "layers/elementwise.h"
 #include "layers/folded_conv3d.h"
@@ -34,7 +35,8 @@ AttentionGateStatistics statistics_pointers(const std::array<Statistics, 3>& s) 
           s[1].variance.data<float>(), s[2].mean.data<float>(),     s[2].variance.data<float>()};
 }
 
-/// Inputs: g, x, then weight, bias, gamma and beta of gate, skip and psi.
+/// Inputs: g, x, then weight, bias, gamma and beta of gate, skip and psi. `g` is undefined if what made it
+/// gives it again.
 class AttentionGateNode : public Node {
  public:
   AttentionGateNode(Tensor g, Tensor x, Tensor scores, const std::array<AttentionGateBranch, 3>& branches,
@@ -65,18 +67,19 @@ class AttentionGateNode : public Node {
     }
     const AttentionGateGradients gradients{p[0], p[1], p[2], p[3], p[4],  p[5],
                                            p[6], p[7], p[8], p[9], p[10], p[11]};
-    const Tensor dg = Tensor::empty_like(g_), dx = Tensor::empty_like(x_);
     // The other gradient of g, through the merge, is added on the way.
     const Tensor so_far = take_gradient(0);
+    const Tensor g = g_.defined() ? g_ : origin(0)->output_again();
+    const auto [dx, dg] = places(grad_output, so_far, g);
     if (dx.dtype() == DType::bfloat16) {
       // If g is the norm's input, its result's gradient is summed here. Nobody is to add to it any more.
       NormNode* const norm =
           norm_of_g_.statistics.mean.defined() ? dynamic_cast<NormNode*>(origin(0)) : nullptr;
       const bool wanted = norm != nullptr && norm->takes_sums();
-      const Tensor sums = wanted ? Tensor::empty({g_.size(4), 2}, DType::float32, g_.device()) : Tensor();
+      const Tensor sums = wanted ? Tensor::empty({g.size(4), 2}, DType::float32, g.device()) : Tensor();
       kernels::attention_gate_backward(
           dg.view<bfloat16>(), dx.view<bfloat16>(), gradients, grad_output.view<const bfloat16>(),
-          scores_.view<const float>(), statistics_pointers(statistics_), g_.view<const bfloat16>(),
+          scores_.view<const float>(), statistics_pointers(statistics_), g.view<const bfloat16>(),
           x_.view<const bfloat16>(), weight_pointers(branches_), params_,
           so_far.defined() ? so_far.view<const bfloat16>() : View<const bfloat16>(),
           wanted ? sums.data<float>() : nullptr, exec_of(dx));
@@ -84,7 +87,7 @@ class AttentionGateNode : public Node {
     } else {
       kernels::attention_gate_backward(
           dg.view(), dx.view(), gradients, grad_output.view<const float>(), scores_.view<const float>(),
-          statistics_pointers(statistics_), g_.view<const float>(), x_.view<const float>(),
+          statistics_pointers(statistics_), g.view<const float>(), x_.view<const float>(),
           weight_pointers(branches_), params_,
           so_far.defined() ? so_far.view<const float>() : View<const float>(), exec_of(dx));
     }
@@ -93,12 +96,60 @@ class AttentionGateNode : public Node {
   }
 
  private:
+  /// Where dx and dg go: on the CPU in the places of the gradients that they are made from, if nobody else
+  /// reads those. They may be slices of one tensor, see concat().
+  [[nodiscard]] std::array<Tensor, 2> places(const Tensor& grad_output, const Tensor& so_far,
+                                             const Tensor& g) const {
+    const bool neighbours = so_far.defined() && Tensor::joined({grad_output, so_far}).defined();
+    const auto own = [&](const Tensor& gradient) {
+      return gradient.defined() && gradient.device() == Device::cpu &&
+             gradient.storage_use_count() == (neighbours ? 2 : 1);
+    };
+    const bool own_dx = own(grad_output), own_dg = own(so_far);
+    return {own_dx ? grad_output : Tensor::empty_like(x_), own_dg ? so_far : Tensor::empty_like(g)};
+  }
+
   Tensor g_, x_, scores_;
   std::array<AttentionGateBranch, 3> branches_;
   std::array<Statistics, 3> statistics_;
   NormOperands norm_of_g_;  ///< keeps alive what the params point to
   AttentionGateParams params_;
 };
+
+/// Computes y and scores; returns the statistics that were used: of the batch, or with fixed_statistics the
+/// running ones. Computed again on the CPU, those of the first time are used, which takes fewer passes.
+std::array<Statistics, 3> forward(const Tensor& y, const Tensor& scores, const Tensor& g, const Tensor& x,
+                                  const std::array<AttentionGateBranch, 3>& branches,
+                                  AttentionGateParams params) {
+  std::array<Statistics, 3> statistics;
+  const auto compute = [&] {
+    with_element_type(x, [&]<class T>() {
+      kernels::attention_gate_forward(y.view<T>(), scores.view<float>(), statistics_pointers(statistics),
+                                      g.view<const T>(), x.view<const T>(), weight_pointers(branches), params,
+                                      exec_of(x));
+    });
+  };
+  for (size_t i = 0; i < branches.size(); ++i)
+    statistics[i] = {branches[i].running_mean, branches[i].running_var};
+  if (!params.fixed_statistics) {
+    const auto compute_with_statistics = [&] {
+      std::vector<Tensor> result;
+      for (size_t i = 0; i < branches.size(); ++i) {
+        statistics[i] = {Tensor::empty_like(branches[i].beta), Tensor::empty_like(branches[i].beta)};
+        result.insert(result.end(), {statistics[i].mean, statistics[i].variance});
+      }
+      compute();
+      return result;
+    };
+    const std::vector<Tensor> of_batch =
+        g.device() == Device::cpu ? computed_once(compute_with_statistics) : compute_with_statistics();
+    if (statistics[0].mean.data<float>() == of_batch[0].data<float>()) return statistics;
+    for (size_t i = 0; i < branches.size(); ++i) statistics[i] = {of_batch[2 * i], of_batch[2 * i + 1]};
+    params.fixed_statistics = true;
+  }
+  compute();
+  return statistics;
+}
 
 void check_branch(const AttentionGateBranch& branch, int64_t in_channels, int64_t out_channels,
                   const Tensor& x) {
@@ -140,19 +191,9 @@ Tensor attention_gate(const Tensor& g, const Tensor& x, const AttentionGateBranc
   }
 
   const std::array<AttentionGateBranch, 3> branches{gate, skip, psi};
-  std::array<Statistics, 3> statistics;
-  for (size_t i = 0; i < branches.size(); ++i) {
-    const AttentionGateBranch& b = branches[i];
-    statistics[i] = params.training ? Statistics{Tensor::empty_like(b.beta), Tensor::empty_like(b.beta)}
-                                    : Statistics{b.running_mean, b.running_var};
-  }
   const Tensor y = into.defined() ? into.detach() : Tensor::activation_like(x),
                scores = Tensor::activation(x.size(0), x.size(1), x.size(2), x.size(3), 1, x.device());
-  with_element_type(x, [&]<class T>() {
-    kernels::attention_gate_forward(y.view<T>(), scores.view<float>(), statistics_pointers(statistics),
-                                    g.view<const T>(), x.view<const T>(), weight_pointers(branches),
-                                    kernel_params, exec_of(x));
-  });
+  const std::array<Statistics, 3> statistics = forward(y, scores, g, x, branches, kernel_params);
   if (params.training && !Context::get().computing_again()) {
     for (size_t i = 0; i < branches.size(); ++i) {
       const AttentionGateBranch& b = branches[i];
@@ -164,8 +205,12 @@ Tensor attention_gate(const Tensor& g, const Tensor& x, const AttentionGateBranc
   std::vector<Tensor> inputs{g, x};
   for (const AttentionGateBranch& b : branches)
     inputs.insert(inputs.end(), {b.weight, b.bias, b.gamma, b.beta});
+  // When memory counts, what made g gives it again (not where it stands for a norm that nobody has stored).
+  const auto& origin = g.autograd_meta();
+  const bool again = Context::get().computing_again() && !norm_of_g.statistics.mean.defined() &&
+                     origin != nullptr && origin->node != nullptr && origin->node->gives_output_again();
   return record<AttentionGateNode>(
-      y, inputs, g.detach(), x.detach(), scores, branches, statistics,
+      y, inputs, again ? Tensor() : g.detach(), x.detach(), scores, branches, statistics,
       NormOperands{norm_of_g.statistics,
                    norm_of_g.weight.detach(),
                    norm_of_g.bias.detach(),

@@ -88,7 +88,12 @@ Tensor conv3d_output(const char* function, const Tensor& x, const Tensor& weight
 }
 
 Tensor conv3d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv3dParams& params,
-              ChannelStatistics* statistics) {
+              ChannelStatistics* statistics, bool unread) {
+  const auto recorded = [&](const Tensor& y) {
+    return record<Conv3dNode>(y, {x, weight, bias}, weight.requires_grad() ? x.detach() : Tensor(), x.shape(),
+                              weight.detach(), params, statistics != nullptr);
+  };
+  if (unread && should_record({x, weight, bias})) return recorded(x.detach());
   const Tensor y = conv3d_output("conv3d", x, weight, bias, params);
   if (statistics != nullptr && x.dtype() == DType::bfloat16) {
     *statistics = ChannelStatistics::empty_for(y, statistics->per_instance);
@@ -100,8 +105,7 @@ Tensor conv3d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
                               params, exec_of(x));
     });
   }
-  return record<Conv3dNode>(y, {x, weight, bias}, weight.requires_grad() ? x.detach() : Tensor(), x.shape(),
-                            weight.detach(), params, statistics != nullptr);
+  return recorded(y);
 }
 
 Tensor conv3d_of_unstored(const Tensor& x, const NormOperands& norm, const Tensor& weight, const Tensor& bias,

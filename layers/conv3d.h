@@ -14,9 +14,11 @@ using kernels::Conv3dParams;
 /// [out] or undefined. Returns [N, D', H', W', out_channels]. `statistics`: not null
 /// says that the result is normalised with its own statistics, which are left there where the convolution
 /// finds them on its way (with bfloat16). The norm takes the bias away again: its gradient is zero then, and
-/// is not computed. Throws std::invalid_argument if shapes, devices or params do not fit.
+/// is not computed. `unread`: nobody reads the result's values, only its history; where backward is recorded
+/// nothing is computed then, and x stands for the result. Throws std::invalid_argument if shapes, devices or
+/// params do not fit.
 Tensor conv3d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv3dParams& params,
-              ChannelStatistics* statistics = nullptr);
+              ChannelStatistics* statistics = nullptr, bool unread = false);
 
 /// conv3d() of x, bfloat16, whose last channels are those of a norm that is not stored (UnstoredNorm), and is
 /// applied where x is read.
@@ -31,8 +33,8 @@ Tensor conv3d_output(const char* function, const Tensor& x, const Tensor& weight
 class Conv3d : public Module {
  public:
   explicit Conv3d(const Conv3dParams& params, bool with_bias = true, Device device = Device::cpu);
-  Tensor operator()(const Tensor& x, ChannelStatistics* statistics = nullptr) const {
-    return conv3d(x, weight_, bias(), params_, statistics);
+  Tensor operator()(const Tensor& x, ChannelStatistics* statistics = nullptr, bool unread = false) const {
+    return conv3d(x, weight_, bias(), params_, statistics, unread);
   }
 
   [[nodiscard]] const Conv3dParams& params() const { return params_; }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/recompute.h"
 #include "layers/op_support.h"
 
 namespace vg {
@@ -10,6 +11,15 @@ using kernels::Norm3dParams;
 using kernels::require;
 
 namespace {
+
+void apply_into(const Tensor& y, const Tensor& x, const Tensor& mean, const Tensor& variance,
+                const Tensor& weight, const Tensor& bias, const Tensor& slope, const Norm3dParams& params) {
+  with_element_type(x, [&]<class T>() {
+    kernels::norm3d_apply(y.view<T>(), x.view<const T>(), mean.data<const float>(),
+                          variance.data<const float>(), data_or_null(weight), data_or_null(bias),
+                          data_or_null(slope), params, exec_of(x));
+  });
+}
 
 /// Inputs: x, weight, bias, slope.
 class Norm3dNode : public NormNode {
@@ -32,6 +42,13 @@ class Norm3dNode : public NormNode {
     // Held twice, the gradient is not added to where it lies: another that is added makes another tensor.
     summed_ = gradient.detach();
     sums_ = sums;
+  }
+
+  bool gives_output_again() const override { return true; }
+  Tensor output_again() const override {
+    Tensor y = Tensor::empty_like(x_);
+    apply_into(y, x_, mean_, variance_, weight_, bias_, slope_, params_);
+    return y;
   }
 
   void backward(const Tensor& grad_output) override {
@@ -114,12 +131,15 @@ ChannelStatistics statistics(const char* function, const Tensor& x, const Norm3d
     require_parameter(function, "variance", given.variance, groups, x);
     return given;
   }
-  const ChannelStatistics own = ChannelStatistics::empty_for(x, params.per_instance);
-  with_element_type(x, [&]<class T>() {
-    kernels::norm3d_statistics(own.mean.data<float>(), own.variance.data<float>(), x.view<const T>(), params,
-                               exec_of(x));
+  const std::vector<Tensor> own = computed_once([&]() -> std::vector<Tensor> {
+    const auto [mean, variance, per_instance] = ChannelStatistics::empty_for(x, params.per_instance);
+    with_element_type(x, [&]<class T>() {
+      kernels::norm3d_statistics(mean.template data<float>(), variance.template data<float>(),
+                                 x.view<const T>(), params, exec_of(x));
+    });
+    return {mean, variance};
   });
-  return own;
+  return {own[0], own[1], params.per_instance};
 }
 
 void update_running(const Tensor& running_mean, const Tensor& running_var, const ChannelStatistics& of_batch,
@@ -132,15 +152,15 @@ void update_running(const Tensor& running_mean, const Tensor& running_var, const
 }
 
 Tensor apply(Tensor x, const Tensor& mean, const Tensor& variance, const Tensor& weight, const Tensor& bias,
-             const Tensor& slope, const Norm3dParams& params, const Tensor& into = {}) {
+             const Tensor& slope, const Norm3dParams& params, const NormFusion& fusion) {
   // Backward needs x; without one the result may take its place.
   const bool recorded = should_record({x, weight, bias, slope});
-  const Tensor y = into.defined() ? into.detach() : recorded ? Tensor::empty_like(x) : reuse_or_allocate(x);
-  with_element_type(x, [&]<class T>() {
-    kernels::norm3d_apply(y.view<T>(), x.view<const T>(), mean.data<const float>(),
-                          variance.data<const float>(), data_or_null(weight), data_or_null(bias),
-                          data_or_null(slope), params, exec_of(x));
-  });
+  const Tensor& into = fusion.into;
+  const Tensor y = recorded && fusion.unread ? x.detach()
+                   : into.defined()          ? into.detach()
+                   : recorded                ? Tensor::empty_like(x)
+                                             : reuse_or_allocate(x);
+  if (!recorded || !fusion.unread) apply_into(y, x, mean, variance, weight, bias, slope, params);
   return record<Norm3dNode>(y, {x, weight, bias, slope}, x.detach(), mean, variance, weight.detach(),
                             bias.detach(), slope.detach(), params);
 }
@@ -179,8 +199,7 @@ Tensor batch_norm(Tensor x, const Tensor& weight, const Tensor& bias, const Tens
     variance = of_batch.variance;
     if (running_mean.defined()) update_running(running_mean, running_var, of_batch, x, params.momentum);
   }
-  return apply(std::move(x), mean, variance, weight, bias, params.activation.slope, kernel_params,
-               fusion.into);
+  return apply(std::move(x), mean, variance, weight, bias, params.activation.slope, kernel_params, fusion);
 }
 
 Tensor instance_norm(Tensor x, const Tensor& weight, const Tensor& bias, const FusedActivation& activation,
@@ -190,7 +209,7 @@ Tensor instance_norm(Tensor x, const Tensor& weight, const Tensor& bias, const F
           to_string(x.shape()));
   const ChannelStatistics of_sample = statistics("instance_norm", x, params, fusion.statistics);
   return apply(std::move(x), of_sample.mean, of_sample.variance, weight, bias, activation.slope, params,
-               fusion.into);
+               fusion);
 }
 
 BatchNorm3d::BatchNorm3d(int64_t channels, Device device, float eps, float momentum)

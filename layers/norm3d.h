@@ -52,6 +52,8 @@ struct BatchNormParams {
 struct NormFusion {
   Tensor into = {};                   ///< memory for the result (a channel slice, see concat()); else new
   ChannelStatistics statistics = {};  ///< of x, from the convolution before; else computed
+  /// Nobody reads the result's values: where backward is recorded, x stands for it and nothing is computed.
+  bool unread = false;
 };
 
 /// PyTorch's batch_norm over N, D, H, W, then the activation. weight, bias: [C] or both undefined.

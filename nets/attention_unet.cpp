@@ -23,7 +23,8 @@ AttentionLayer::AttentionLayer(const Architecture& a, size_t level, Device devic
                                                                     .norm = NormKind::instance,
                                                                     .activation = ActivationKind::prelu,
                                                                     .dropout = a.dropout},
-                                                 device, rng))) {
+                                                 device, rng))),
+      finest_(level == 0) {
   const bool lowest = level + 2 == a.channels.size();
   down_ = &register_module(
       lowest ? "submodule" : "submodule.0",
@@ -49,36 +50,45 @@ UnstoredNorm AttentionLayer::merge_input(const Tensor& x, const Tensor& lower) c
     const Tensor gated = attention_(upsampled.x, x, for_gated, upsampled.norm);
     return {concat({gated, upsampled.x}), upsampled.norm};
   }
-  // The upsampling by itself is computed a third time, so that what it needs is not there while the gate's
-  // gradients are.
-  const Tensor upsampled = block_of(
-      recompute_, [this, for_lower](const std::vector<Tensor>& in) { return upconv_(in[0], for_lower); },
-      {lower}, {&upconv_});
+  const Tensor upsampled = upconv_(lower, for_lower);
   return {concat({attention_(upsampled, x, for_gated), upsampled}), {}};
 }
 
-Convolution::Unfinished AttentionLayer::merged(const Tensor& x, const Tensor& lower) const {
+Convolution::Unfinished AttentionLayer::merge(const Tensor& x, const Tensor& lower, bool unread) const {
   const UnstoredNorm input = merge_input(x, lower);
   return input.norm.statistics.mean.defined() ? merge_.convolve_unstored(input.x, input.norm)
-                                              : merge_.convolve(input.x);
+                                              : merge_.convolve(input.x, {}, unread);
+}
+
+Convolution::Unfinished AttentionLayer::merged(const Tensor& x) const {
+  // Recomputed is what the merge reads: its result is there when backward arrives, and is let go of before.
+  const auto statistics = std::make_shared<ChannelStatistics>();
+  const Tensor y = block_of(recompute_,
+                            [this, statistics](const std::vector<Tensor>& in) {
+                              const bool unread = recompute_ && Context::get().result_unread();
+                              const auto [result, found] = merge(in[0], in[1], unread);
+                              if (!unread) *statistics = found;
+                              return result;
+                            },
+                            {x, below(x)}, {&upconv_, &attention_, &merge_});
+  return {y, *statistics};
 }
 
 Tensor AttentionLayer::operator()(const Tensor& x) const {
+  if (merge_.takes_folded(x)) return merge_(merge_input(x, below(x)).x);
+  if (finest_) return merge_.finish(merged(x));
+  // Backward reaches this level when the memory is wanted by the finer ones: nothing is kept.
   return block_of(recompute_,
                   [this](const std::vector<Tensor>& in) {
-                    return in[0].dtype() == DType::bfloat16 ? merge_.finish(merged(in[0], in[1]))
-                                                            : merge_(merge_input(in[0], in[1]).x);
+                    const bool unread = recompute_ && Context::get().result_unread();
+                    return merge_.finish(merge(in[0], in[1], false), {}, unread);
                   },
                   {x, below(x)}, {&upconv_, &attention_, &merge_});
 }
 
 Tensor AttentionLayer::followed_by(const Convolution& next, const Tensor& x) const {
   if (x.dtype() != DType::bfloat16) return next((*this)(x));
-  return block_of(recompute_,
-                  [this, &next](const std::vector<Tensor>& in) {
-                    return next.finish(next.convolve_after(merge_, merged(in[0], in[1])));
-                  },
-                  {x, below(x)}, {&upconv_, &attention_, &merge_, &next});
+  return next.finish(next.convolve_after(merge_, merged(x)));
 }
 
 void AttentionLayer::set_recompute(bool recompute) {

@@ -19,7 +19,7 @@ class AttentionLayer : public Module {
   /// x: [N, D, H, W, channels[level]]; returns the same shape.
   Tensor operator()(const Tensor& x) const;
   /// next(operator()(x)), where `next` applies the norm of merge if it can: see
-  /// Convolution::convolve_after(). `next` must live until backward has run.
+  /// Convolution::convolve_after().
   [[nodiscard]] Tensor followed_by(const Convolution& next, const Tensor& x) const;
   void set_fused_gate(bool fused);
   void set_recompute(bool recompute);
@@ -29,14 +29,17 @@ class AttentionLayer : public Module {
   [[nodiscard]] Tensor below(const Tensor& x) const;
   /// The gated skip connection and the upsampled levels below, and the norm of these if it is not stored.
   [[nodiscard]] UnstoredNorm merge_input(const Tensor& x, const Tensor& lower) const;
-  /// The merge before its norm; for bfloat16.
-  [[nodiscard]] Convolution::Unfinished merged(const Tensor& x, const Tensor& lower) const;
+  /// The merge before its norm.
+  [[nodiscard]] Convolution::Unfinished merge(const Tensor& x, const Tensor& lower, bool unread) const;
+  /// ... with the levels below, recomputed but for the result.
+  [[nodiscard]] Convolution::Unfinished merged(const Tensor& x) const;
 
   AttentionGate& attention_;
   Convolution& upconv_;
   Convolution& merge_;
   ConvBlock* down_ = nullptr;
   AttentionLayer* below_ = nullptr;  ///< null at the lowest level
+  bool finest_;
   bool recompute_ = false;
 };
 

@@ -65,20 +65,22 @@ void Convolution::set_frozen(bool frozen, DType products) {
                 : std::make_unique<FoldedConv3d>(*convolution_, batch_norm_, activation, products);
 }
 
-Convolution::Unfinished Convolution::convolve(const Tensor& x, const Tensor& into) const {
+Convolution::Unfinished Convolution::convolve(const Tensor& x, const Tensor& into, bool unread) const {
   // A norm that needs the statistics of this batch is given them by the convolution.
   ChannelStatistics found{.per_instance = instance_norm_ != nullptr};
   ChannelStatistics* const statistics = uses_batch_statistics() ? &found : nullptr;
-  Tensor y = transposed_ != nullptr ? (*transposed_)(x, statistics, into) : (*convolution_)(x, statistics);
+  Tensor y =
+      transposed_ != nullptr ? (*transposed_)(x, statistics, into) : (*convolution_)(x, statistics, unread);
   return {std::move(y), found};
 }
 
-Tensor Convolution::finish(Unfinished x, const Tensor& into) const {
+Tensor Convolution::finish(Unfinished x, const Tensor& into, bool unread) const {
   // The activation runs within the norm, before the dropout instead of after it as in MONAI. The result is
   // the same: identity, ReLU and PReLU keep zero at zero and let a positive factor through.
   Tensor y = std::move(x.y);
-  if (batch_norm_ != nullptr) y = (*batch_norm_)(std::move(y), activation_, {into, x.statistics});
-  if (instance_norm_ != nullptr) y = (*instance_norm_)(std::move(y), activation_, {into, x.statistics});
+  const NormFusion fusion{into, x.statistics, unread && dropout_ == nullptr};
+  if (batch_norm_ != nullptr) y = (*batch_norm_)(std::move(y), activation_, fusion);
+  if (instance_norm_ != nullptr) y = (*instance_norm_)(std::move(y), activation_, fusion);
   return dropout_ != nullptr ? (*dropout_)(std::move(y)) : y;
 }
 
@@ -135,7 +137,8 @@ Tensor ConvBlock::operator()(const Tensor& x) const {
   return block_of(recompute_,
                   [this](const std::vector<Tensor>& in) {
                     if (first_.takes_folded(in[0])) return second_(first_(in[0]));
-                    return second_.finish(second_.convolve_after(first_, first_.convolve(in[0])));
+                    return second_.finish(second_.convolve_after(first_, first_.convolve(in[0])), {},
+                                          recompute_ && Context::get().result_unread());
                   },
                   {x}, {this});
 }

@@ -49,8 +49,10 @@ class Convolution : public Module {
     ChannelStatistics statistics;  ///< of y, where the convolution found them
   };
   /// `into`: memory for y of a transposed convolution, or undefined.
-  [[nodiscard]] Unfinished convolve(const Tensor& x, const Tensor& into = {}) const;
-  [[nodiscard]] Tensor finish(Unfinished x, const Tensor& into = {}) const;
+  /// `unread`: nobody reads y's values, only its history; not for a transposed convolution.
+  [[nodiscard]] Unfinished convolve(const Tensor& x, const Tensor& into = {}, bool unread = false) const;
+  /// `unread`: nobody reads the result's values, only its history (see NormFusion).
+  [[nodiscard]] Tensor finish(Unfinished x, const Tensor& into = {}, bool unread = false) const;
   /// convolve(before.finish(x)) in one op that stores nothing between, where that exists: for bfloat16, if
   /// what is between is a norm with statistics of this batch and its activation, and the convolution applies
   /// them as it reads.

@@ -15,7 +15,7 @@ class Network : public Module {
   Tensor operator()(const Tensor& x) const;
 
   [[nodiscard]] const Architecture& architecture() const { return architecture_; }
-  /// True keeps only the blocks' inputs for backward and computes what is in them again there: a third less
+  /// True keeps only the blocks' inputs for backward and computes what is in them again there: half the
   /// memory for about a third more time, the same bits (see engine/recompute.h).
   virtual void set_recompute(bool recompute) = 0;
   /// Each level halves D, H and W: they must be multiples of this.

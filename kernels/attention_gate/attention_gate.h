@@ -55,6 +55,7 @@ void attention_gate_backward(View<float> dg, View<float> dx, const AttentionGate
                              View<const float> x, const AttentionGateWeights& weights,
                              const AttentionGateParams& params, const Exec& exec);
 /// ... with `dg_so_far` added to dg, the gradient that other users of g have left; null data adds nothing.
+/// On the CPU dg may lie where dg_so_far lies, and dx where dy does.
 void attention_gate_backward(View<float> dg, View<float> dx, const AttentionGateGradients& gradients,
                              View<const float> dy, View<const float> psi,
                              const AttentionGateStatistics& statistics, View<const float> g,

@@ -260,7 +260,8 @@ TEST_P(TrainingStepTest, ABatchOfEightOfTheSeedsSizeFitsInto24Gigabytes) {
   EXPECT_GT(bytes, 4u * 8 * 112 * 128 * 80 * 16 * bytes_of(precision));
   EXPECT_LT(bytes + 1'000'000'000, 24'000'000'000u) << "with room for weights, moments and scratch";
   for (const auto& [name, parameter] : network->named_parameters())
-    EXPECT_FALSE(parameter.grad().defined()) << name << ": the plan left a gradient";
+    EXPECT_EQ(parameter.grad().values(), std::vector<float>(static_cast<size_t>(parameter.elements()), 0))
+        << name << ": the plan left a gradient";
 }
 
 TEST_P(TrainingStepTest, RecomputationTakesLess) {
@@ -273,7 +274,7 @@ TEST_P(TrainingStepTest, RecomputationTakesLess) {
   const size_t kept = step.planned_bytes(shape);
   network->set_recompute(true);
   // In bfloat16 less is kept in the first place: norms are computed within the convolutions that read them.
-  const double share = device() == Device::cuda ? 0.75 : 0.667;
+  const double share = device() == Device::cuda ? 0.75 : 0.5;
   EXPECT_LT(static_cast<double>(step.planned_bytes(shape)), share * static_cast<double>(kept));
 }
 

@@ -140,6 +140,41 @@ TEST_P(RecomputeTest, WithinAnotherItRepeatsTheSameDraws) {
   EXPECT_EQ(x.grad().values(), all(27));
 }
 
+TEST_P(RecomputeTest, WhatIsComputedOnceIsKept) {
+  const Tensor x = leaf(3, device());
+  int computed = 0;
+  std::vector<float> sums;
+  std::vector<bool> unread;
+  const auto sum = [&](float value) {
+    const std::vector<Tensor> result = computed_once([&]() -> std::vector<Tensor> {
+      ++computed;
+      return {Tensor::full({1}, value, device())};
+    });
+    sums.push_back(result[0].item());
+  };
+  const auto inner = [&](const std::vector<Tensor>& in) {
+    sum(2);
+    unread.push_back(Context::get().result_unread());
+    return product_of(in[0], in[0]);
+  };
+  const auto outer = [&](const std::vector<Tensor>& in) {
+    sum(1);
+    const Tensor y = recompute(inner, in, {});
+    sum(3);
+    unread.push_back(Context::get().result_unread());
+    return product_of(y, in[0]);
+  };
+  sum(4);
+  EXPECT_FALSE(Context::get().result_unread());
+  const Tensor y = recompute(outer, {x}, {});
+  weighted_sum(y, ones).backward();
+  EXPECT_EQ(computed, 4);
+  EXPECT_EQ(sums, (std::vector<float>{4, 1, 2, 3, 1, 2, 3, 2}));
+  // Called for the second time the outer function reads what the inner one gives.
+  EXPECT_EQ(unread, (std::vector<bool>{false, false, false, true, true}));
+  EXPECT_EQ(x.grad().values(), all(27));
+}
+
 TEST_P(RecomputeTest, DrawsAreRepeated) {
   Rng rng(1, 40);
   const Tensor x = leaf(3, device());

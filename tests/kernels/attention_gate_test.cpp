@@ -568,6 +568,54 @@ TEST_P(AttentionGateBfloat16Test, TheGradientSoFarIsAdded) {
 
 #endif
 
+TEST(AttentionGateInPlace, OnTheCpuGradientsMayTakeThePlacesOfThoseTheyAreMadeFrom) {
+  constexpr DeviceKind cpu = DeviceKind::cpu;
+  const Shape s{1, 3, 5, 17, 20, 16, 9};
+  const auto w = random_weights(s, 1);
+  for_each_instruction_set(cpu, [&] {
+    Workspace workspace(cpu);
+    const Exec on_cpu{cpu, nullptr, &workspace};
+    for (const Placement p : placements()) {
+      const auto filled = [&](int64_t channels, uint32_t seed) {
+        auto result = std::make_unique<Activation<float>>(cpu, s.n, s.d, s.h, s.w, channels, p);
+        result->set(uniform(s.voxels() * channels, seed));
+        return result;
+      };
+      const auto g = filled(s.gate, 20), x = filled(s.skip, 21), dy = filled(s.skip, 22),
+                 so_far = filled(s.gate, 23), y = filled(s.skip, 24), psi = filled(1, 25);
+      const auto dx = filled(s.skip, 26), dg = filled(s.gate, 27);
+      std::array<std::unique_ptr<Buffer<float>>, weight_count> weights, apart, in_place;
+      for (size_t i = 0; i < weight_count; ++i) {
+        weights[i] = std::make_unique<Buffer<float>>(cpu, w[i]);
+        apart[i] = std::make_unique<Buffer<float>>(cpu, w[i]);
+        in_place[i] = std::make_unique<Buffer<float>>(cpu, w[i]);
+      }
+      const auto at = [&](size_t i) { return weights[i]->data(); };
+      const AttentionGateWeights weight{at(0), at(1), at(2), at(3), at(4),  at(5),
+                                        at(6), at(7), at(8), at(9), at(10), at(11)};
+      const auto gradients = [&](auto& of) {
+        const auto to = [&](size_t i) { return of[i]->data(); };
+        return AttentionGateGradients{to(0), to(1), to(2), to(3), to(4),  to(5),
+                                      to(6), to(7), to(8), to(9), to(10), to(11)};
+      };
+      const Buffer<float> statistic(cpu, 4 * s.intermediate + 2);
+      float* const t = statistic.data();
+      const int64_t f = s.intermediate;
+      const AttentionGateStatistics statistics{t, t + f, t + 2 * f, t + 3 * f, t + 4 * f, t + 4 * f + 1};
+      const AttentionGateParams params{
+          .gate_channels = s.gate, .skip_channels = s.skip, .intermediate_channels = f};
+      attention_gate_forward(*y, *psi, statistics, *g, *x, weight, params, on_cpu);
+      attention_gate_backward(*dg, *dx, gradients(apart), *dy, psi->view(), statistics, *g, *x, weight,
+                              params, *so_far, on_cpu);
+      attention_gate_backward(*so_far, *dy, gradients(in_place), *dy, psi->view(), statistics, *g, *x, weight,
+                              params, *so_far, on_cpu);
+      EXPECT_EQ(so_far->get(), dg->get());
+      EXPECT_EQ(dy->get(), dx->get());
+      for (size_t i = 0; i < weight_count; ++i) EXPECT_EQ(in_place[i]->get(), apart[i]->get()) << i;
+    }
+  });
+}
+
 TEST(AttentionGateBfloat16, CpuRefuses) {
   constexpr DeviceKind cpu = DeviceKind::cpu;
   Workspace workspace(cpu);
