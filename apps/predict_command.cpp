@@ -16,7 +16,7 @@ namespace {
 struct PredictCommand {
   std::string checkpoint, input, output, channels, preprocessing, schema, split_file, part = "validation";
   int year = 2020;
-  std::string precision = "auto";
+  std::string precision = "auto", tile = "auto";
   bool probabilities = false, quiet = false;
   DeviceOptions device_options;
 
@@ -91,6 +91,7 @@ struct PredictCommand {
     if (raw()) return run_raw(device);
     const data::Warn warn = [&](const std::string& line) { terminal.warn(line); };
     Predictor predictor(complete_model(), device, products(device));
+    predictor.set_tile(parse_tile(tile));
     const std::vector<data::SubjectFiles> chosen = subjects(predictor.description(), warn);
     std::filesystem::create_directories(output);
     Pace pace(static_cast<int64_t>(chosen.size()));
@@ -127,6 +128,11 @@ void register_predict(CLI::App& app, int& /*exit_code*/) {
                   "modality of each input channel, if the checkpoint does not say");
   sub->add_option("--preprocess", command->preprocessing, "preprocessing, if the checkpoint does not say");
   sub->add_option("--labels", command->schema, "label schema, if the checkpoint does not say");
+  sub->add_option(
+         "--tile", command->tile,
+         "predict in overlapping tiles of D,H,W voxels, blended by Gaussian weights; auto: the whole "
+         "volume at once, or the largest tiles that memory allows")
+      ->capture_default_str();
   sub->add_flag("-q,--quiet", command->quiet, "print nothing but errors and warnings");
   add_device_options(*sub, command->device_options);
   add_precision_option(*sub, command->precision);

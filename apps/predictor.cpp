@@ -4,6 +4,7 @@
 
 #include "apps/batch_tensors.h"
 #include "data/network_order.h"
+#include "engine/memory_plan.h"
 #include "layers/softmax.h"
 
 namespace vg::apps {
@@ -66,13 +67,72 @@ Predictor::Predictor(const ModelFile& model, Device device, DType precision)
   }
 }
 
+void Predictor::set_tile(const std::optional<Extent>& tile) {
+  const int64_t multiple = network_->extent_multiple();
+  for (const int64_t extent : tile.value_or(Extent{0, 0, 0})) {
+    if (extent % multiple != 0) {
+      throw std::runtime_error("--tile: extent " + std::to_string(extent) + " is not a multiple of " +
+                               std::to_string(multiple) + ", as this network needs");
+    }
+  }
+  tile_ = tile;
+}
+
+Tensor Predictor::probabilities(const Tensor& images) const {
+  return softmax((*network_)(images).to(DType::float32));
+}
+
+namespace {
+
+std::string times(const Extent& extent) {
+  return std::to_string(extent[0]) + "x" + std::to_string(extent[1]) + "x" + std::to_string(extent[2]);
+}
+
+}  // namespace
+
+Extent Predictor::tile_for(const data::Sample& sample, const data::Warn& warn) const {
+  if (tile_) return *tile_;
+  const Device device = uploader_.device();
+  size_t available = available_memory(device);
+  if (available == 0) return sample.extent;  // the system does not say
+  // What comes after the network takes as much for a volume in tiles: probabilities, as images and in their
+  // first place.
+  const auto results = static_cast<size_t>(3 * sample.voxels() * schema_.classes()) * sizeof(float);
+  if (device == Device::cpu) available -= std::min(available, results);
+  size_t needed = 0;
+  const auto fits = [&](const Extent& e) {
+    const MemoryPlan plan(device, [&] {
+      (void)probabilities(Tensor::activation(1, e[0], e[1], e[2], sample.channels, device, precision_));
+    });
+    needed = plan.peak_bytes_reserved() + plan.peak_bytes_reserved() / 10;  // and scratch of kernels
+    return needed <= available;
+  };
+  const std::optional<Extent> tile = largest_tile(sample.extent, network_->extent_multiple(), fits);
+  if (!tile) {
+    throw data::DataError(sample.id + ": " + times(sample.extent) + " voxels do not fit into memory: " +
+                          std::to_string(needed >> 20) + " MiB needed for the smallest tile, " +
+                          std::to_string(available >> 20) + " MiB available beside the results");
+  }
+  if (*tile != sample.extent) {
+    warn(sample.id + ": " + times(sample.extent) +
+         " voxels do not fit into memory at once; predicted in tiles of " + times(*tile));
+  }
+  return *tile;
+}
+
 Prediction Predictor::predict(const data::SubjectFiles& subject, const data::Warn& warn) {
   const NoGradGuard no_grad;
   const auto sample = std::make_shared<const data::Sample>(data::load_subject(
       subject, description_.channels, preprocessing_, schema_, data::Purpose::prediction, warn));
-  const Tensor logits = (*network_)(batch_tensors({sample}, uploader_, {}, precision_).images);
-  const Tensor probabilities = softmax(logits.to(DType::float32));
-  const std::vector<float> values = probabilities.values();
+  const Extent tile = tile_for(*sample, warn);
+  const bool whole =
+      tile[0] >= sample->extent[0] && tile[1] >= sample->extent[1] && tile[2] >= sample->extent[2];
+  const std::vector<float> values =
+      whole
+          ? probabilities(batch_tensors({sample}, uploader_, {}, precision_).images).values()
+          : predict_in_tiles(sample->image, sample->channels, sample->extent, tile, [&](const Tensor& part) {
+              return probabilities(part.to(uploader_.device()).to(precision_));
+            });
   Prediction prediction;
   for (int64_t c = 0; c < schema_.classes(); ++c) {
     const data::Image channel = data::unpack_channel(values, sample->geometry, schema_.classes(), c);

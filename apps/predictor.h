@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "apps/model_file.h"
+#include "apps/tiles.h"
 #include "data/brats_dataset.h"
 #include "engine/transfer.h"
 #include "nets/network.h"
@@ -25,15 +26,25 @@ class Predictor {
   /// naming what is missing or does not fit.
   Predictor(const ModelFile& model, Device device, DType precision);
 
-  /// Loads, preprocesses, runs the network, and undoes the preprocessing: probabilities are mapped back
-  /// linearly, and each voxel of the original grid gets its likeliest class. Voxels that the network did not
-  /// see are background. Throws data::DataError.
+  /// Volumes are predicted in tiles of these extents; without them in one, or if memory does not suffice for
+  /// that in the largest tiles that it does for. Throws std::runtime_error unless they are multiples of what
+  /// the network's levels need.
+  void set_tile(const std::optional<Extent>& tile);
+
+  /// Loads, preprocesses, runs the network (see predict_in_tiles()), and undoes the preprocessing:
+  /// probabilities are mapped back linearly, and each voxel of the original grid gets its likeliest class.
+  /// Voxels that the network did not see are background. Throws data::DataError, also if memory does not even
+  /// suffice for the smallest tile.
   [[nodiscard]] Prediction predict(const data::SubjectFiles& subject, const data::Warn& warn);
 
   [[nodiscard]] const ModelDescription& description() const { return description_; }
   [[nodiscard]] const data::LabelSchema& schema() const { return schema_; }
 
  private:
+  /// Of [1, D, H, W, C] on the device.
+  [[nodiscard]] Tensor probabilities(const Tensor& images) const;
+  [[nodiscard]] Extent tile_for(const data::Sample& sample, const data::Warn& warn) const;
+
   ModelDescription description_;
   const data::LabelSchema& schema_;
   data::Preprocessing preprocessing_;
@@ -41,6 +52,7 @@ class Predictor {
   Uploader uploader_;
   Rng rng_{0};
   std::unique_ptr<Network> network_;
+  std::optional<Extent> tile_;
 };
 
 /// Logits (float32, N,C,D,H,W) of the tensor `input` (float32, N,C,D,H,W) in inference mode: for comparison

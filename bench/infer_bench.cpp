@@ -9,6 +9,7 @@
 
 #include "bench/harness.h"
 #include "bench/network_flops.h"
+#include "bench/options.h"
 #include "engine/atomic_file.h"
 #include "kernels/common/simd.h"
 #include "kernels/conv3d/conv3d_inference.h"
@@ -19,24 +20,29 @@ namespace vg::bench {
 
 namespace {
 
+Options infer_options() {
+  Options options;
+  options.runs = 9;
+  options.bfloat16_products = true;
+  return options;
+}
+
 struct InferBench {
-  std::string device = "cpu", precision = "float32", json;
+  Options options = infer_options();
   std::vector<int64_t> shape = {1, 4, 112, 128, 80};
-  int threads = 0, runs = 9, warmup = 2;
+
+  [[nodiscard]] std::string precision() const { return options.dtype == "bf16" ? "bfloat16" : options.dtype; }
 
   void run() const {
     if (shape.size() != 5) throw std::runtime_error("--shape: expected N,C,D,H,W");
-    if (threads > 0) omp_set_num_threads(threads);
-    const Device where = device == "cuda" ? Device::cuda : Device::cpu;
-    if (std::string reason; where == Device::cuda && !cuda_available(&reason)) {
-      throw std::runtime_error("--device cuda: no CUDA device: " + reason);
-    }
+    options.apply();
+    const Device where = options.where();
     Architecture architecture;
     architecture.in_channels = shape[1];
     Rng rng(1);
     const auto network = make_network(architecture, where, rng);
     network->train(false);
-    const bool bfloat16 = precision == "bfloat16", on_cpu = where == Device::cpu;
+    const bool bfloat16 = options.type() == DType::bfloat16, on_cpu = where == Device::cpu;
     if (bfloat16 && on_cpu && !kernels::has_fast_bfloat16_products())
       throw std::runtime_error("--precision bfloat16: this processor has no AVX512_BF16");
     network->freeze(bfloat16 ? DType::bfloat16 : DType::float32);
@@ -50,7 +56,7 @@ struct InferBench {
           const Tensor probabilities = softmax((*network)(input).to(DType::float32));
           Context::get().synchronize(where);
         },
-        warmup, runs);
+        options.warmup, options.runs);
     const double voxels = static_cast<double>(shape[0] * shape[2] * shape[3] * shape[4]);
     report(timing, attention_unet_flops(architecture, voxels).forward / 1e9, where == Device::cpu ? peak : 0);
   }
@@ -58,12 +64,12 @@ struct InferBench {
   void report(const Timing& timing, double gflop, double peak) const {
     const double rate = gflop / timing.median;
     nlohmann::ordered_json result = {{"benchmark", "infer"},
-                                     {"device", device},
-                                     {"precision", precision},
+                                     {"device", options.device},
+                                     {"precision", precision()},
                                      {"shape", shape},
                                      {"threads", omp_get_max_threads()},
                                      {"instruction_set", kernels::cpu::isa_name(kernels::cpu::active_isa())},
-                                     {"runs", runs},
+                                     {"runs", options.runs},
                                      {"seconds_median", timing.median},
                                      {"seconds_min", timing.fastest},
                                      {"seconds_max", timing.slowest},
@@ -74,9 +80,10 @@ struct InferBench {
     std::printf(
         "infer %s %s: median %.3f s (%.3f to %.3f, %d runs), %.0f GFLOP/s of %.0f measured peak (%.0f%%), "
         "%.2f GB peak memory\n",
-        device.c_str(), precision.c_str(), timing.median, timing.fastest, timing.slowest, runs, rate, peak,
-        peak > 0 ? 100 * rate / peak : 0.0, static_cast<double>(peak_resident_bytes()) / 1e9);
-    if (!json.empty()) write_file_atomically(json, result.dump(2) + "\n");
+        options.device.c_str(), precision().c_str(), timing.median, timing.fastest, timing.slowest,
+        options.runs, rate, peak, peak > 0 ? 100 * rate / peak : 0.0,
+        static_cast<double>(peak_resident_bytes()) / 1e9);
+    if (!options.json.empty()) write_file_atomically(options.json, result.dump(2) + "\n");
   }
 };
 
@@ -85,16 +92,8 @@ struct InferBench {
 void register_infer(CLI::App& app) {
   const auto bench = std::make_shared<InferBench>();
   CLI::App* sub = app.add_subcommand("infer", "the seed's network in inference mode, and softmax");
-  sub->add_option("--device", bench->device)->check(CLI::IsMember({"cpu", "cuda"}))->capture_default_str();
-  sub->add_option("--precision", bench->precision,
-                  "of activations; on the CPU bfloat16 is that of the convolutions' products")
-      ->check(CLI::IsMember({"float32", "bfloat16"}))
-      ->capture_default_str();
+  add_run_options(*sub, bench->options);
   sub->add_option("--shape", bench->shape, "N,C,D,H,W")->delimiter(',');
-  sub->add_option("--threads", bench->threads, "CPU threads; 0 takes all")->capture_default_str();
-  sub->add_option("--runs", bench->runs)->check(CLI::PositiveNumber)->capture_default_str();
-  sub->add_option("--warmup", bench->warmup)->check(CLI::NonNegativeNumber)->capture_default_str();
-  sub->add_option("--json", bench->json, "also write the figures to this file");
   sub->callback([bench] { bench->run(); });
 }
 

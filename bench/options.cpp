@@ -15,7 +15,7 @@ bool Options::wants(const std::string& name, const std::string& shape) const {
 }
 
 void Options::apply() const {
-  if (where() == Device::cpu && dtype != "float32")
+  if (where() == Device::cpu && dtype != "float32" && !(bfloat16_products && dtype == "bf16"))
     throw std::runtime_error("--dtype " + dtype + ": on CUDA only");
   if (opponent != "none") {
     require_opponent(opponent);
@@ -34,7 +34,9 @@ void add_run_options(CLI::App& subcommand, Options& options) {
   subcommand.add_option("--device", options.device)
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
-  subcommand.add_option("--dtype,--precision", options.dtype, "of activations; tf32 and bf16 on CUDA")
+  subcommand
+      .add_option("--dtype,--precision", options.dtype,
+                  "of activations; tf32 and bf16 on CUDA; for infer on the CPU bf16 is that of products")
       ->transform(CLI::Transformer({{"fp32", "float32"}, {"bfloat16", "bf16"}}))
       ->check(CLI::IsMember({"float32", "tf32", "bf16"}))
       ->capture_default_str();

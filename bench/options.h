@@ -24,6 +24,8 @@ struct Options {
   bool once = false;      ///< one run, nothing checked or timed: for profilers
   bool cpu_time = false;  ///< of one thread, in place of the clock
   bool check = true;      ///< results against sums in double, before timing
+  /// bf16 with the CPU is the type that convolutions multiply: for inference.
+  bool bfloat16_products = false;
 
   Device where() const { return device == "cuda" ? Device::cuda : Device::cpu; }
   /// Of activations: bfloat16 for bf16, else float32.

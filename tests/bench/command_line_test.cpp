@@ -10,6 +10,7 @@
 #include <iterator>
 #include <string>
 
+#include "kernels/conv3d/conv3d_inference.h"
 #include "support/temporary_folder.h"
 
 namespace {
@@ -79,8 +80,7 @@ TEST_P(SubcommandTest, PrintsItsTableOnTheCpu) {
 
 TEST_P(SubcommandTest, EndsWithAClearMessageWithoutAGpu) {
   for (const std::string type : {"float32", "bf16"}) {
-    const bool infer = std::string(GetParam().name) == "infer";  // which takes its type otherwise
-    const Result result = bench(tiny() + " --device cuda" + (infer ? "" : " --dtype " + type));
+    const Result result = bench(tiny() + " --device cuda --dtype " + type);
     EXPECT_EQ(result.exit_code, 1);
     EXPECT_NE(result.output.find("voxgrad-bench: error: --device cuda: no CUDA device: "), std::string::npos)
         << result.output;
@@ -96,6 +96,21 @@ TEST_P(SubcommandTest, RacesOnednn) {
   EXPECT_NE(result.output.find("oneDNN ndhwc"), std::string::npos) << result.output;
 }
 #endif
+
+TEST(BenchCommandLineTest, InferenceInBfloat16NeedsAProcessorThatMultipliesIt) {
+  const std::string infer = "infer --shape 1,4,32,32,32" + quick;
+  const Result result = bench(infer + " --precision bfloat16");
+  const bool able = vg::kernels::has_fast_bfloat16_products();
+  EXPECT_EQ(result.exit_code, able ? 0 : 1) << result.output;
+  const std::string line =
+      able ? "infer cpu bfloat16: median " : "--precision bfloat16: this processor has no";
+  EXPECT_NE(result.output.find(line), std::string::npos) << result.output;
+  for (const std::string& refused : {infer + " --precision tf32", "train-step --precision bfloat16" + quick}) {
+    const Result other = bench(refused);
+    EXPECT_EQ(other.exit_code, 1);
+    EXPECT_NE(other.output.find(": on CUDA only"), std::string::npos) << other.output;
+  }
+}
 
 TEST(BenchCommandLineTest, OpponentsThatAreNotThereOrDoNotFit) {
   for (const std::string opponent : {"cudnn", "cublas", "onednn"}) {

@@ -1,5 +1,7 @@
 // The product as a whole: phantom, train, kill, resume, predict, evaluate.
 #include <chrono>
+#include <cmath>
+#include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -7,6 +9,7 @@
 #include "data/nifti_io.h"
 #include "e2e/command.h"
 #include "engine/safetensors.h"
+#include "kernels/conv3d/conv3d_inference.h"
 
 namespace vg::test {
 namespace {
@@ -405,6 +408,65 @@ TEST(Predict, OddSizesArePaddedAndUndone) {
   EXPECT_EQ(labels.geometry.extent,
             data::read_nifti_info(phantom() / "BraTS20_Training_005/BraTS20_Training_005_t1.nii.gz")
                 .geometry.extent);
+}
+
+struct SmallModel {
+  TemporaryFolder folder;
+  std::filesystem::path checkpoint = folder / "run/best.safetensors";
+
+  SmallModel() {
+    const CommandResult result = run(
+        with(train_arguments(folder / "run"), {"--network-channels", "16,32", "--max-steps", "1"}), folder);
+    EXPECT_EQ(result.exit_code, 0) << result.error;
+  }
+  [[nodiscard]] CommandResult predict(const std::string& name, const std::vector<std::string>& more) const {
+    return run(with({"predict", "--checkpoint", checkpoint.string(), "--input",
+                     (phantom() / "BraTS20_Training_005").string(), "--output", (folder / name).string(),
+                     "--probabilities", "--device", "cpu", "--quiet"},
+                    more),
+               folder);
+  }
+  // Of the first class.
+  [[nodiscard]] std::vector<float> probabilities(const std::string& name) const {
+    return data::read_image(folder / name / "BraTS20_Training_005_class0.nii.gz").voxels;
+  }
+};
+
+TEST(Predict, InTilesOnTheCommandLine) {
+  const SmallModel model;
+  for (const auto& [name, tile] :
+       {std::pair{"whole", "auto"}, {"one", "400,400,400"}, {"tiles", "16,8,16"}}) {
+    const CommandResult result = model.predict(name, {"--tile", tile});
+    ASSERT_EQ(result.exit_code, 0) << result.error;
+  }
+  const std::vector<float> whole = model.probabilities("whole"), tiles = model.probabilities("tiles");
+  EXPECT_EQ(model.probabilities("one"), whole);
+  EXPECT_NE(tiles, whole);
+  double difference = 0;
+  for (size_t i = 0; i < whole.size(); ++i) difference += std::abs(static_cast<double>(tiles[i] - whole[i]));
+  // The instance norms of a tile know that tile alone.
+  EXPECT_LT(difference / static_cast<double>(whole.size()), 0.1);
+  expect_one_line(model.predict("bad", {"--tile", "16,16"}), 1, {"--tile 16,16", "auto"});
+  expect_one_line(model.predict("bad", {"--tile", "16,15,16"}), 1, {"--tile", "15", "multiple of 2"});
+}
+
+TEST(Predict, Bfloat16OnTheCpuIsMultipliedOrRefused) {
+  const SmallModel model;
+  ASSERT_EQ(model.predict("float32", {"--precision", "float32"}).exit_code, 0);
+  const CommandResult result = model.predict("bfloat16", {"--precision", "bfloat16"});
+  if (kernels::has_fast_bfloat16_products()) {
+    ASSERT_EQ(result.exit_code, 0) << result.error;
+    const std::vector<float> exact = model.probabilities("float32"),
+                             rounded = model.probabilities("bfloat16");
+    EXPECT_NE(rounded, exact);
+    for (size_t i = 0; i < exact.size(); ++i) ASSERT_NEAR(rounded[i], exact[i], 0.1) << i;
+  } else {
+    expect_one_line(result, 1, {"--precision bfloat16", "AVX512_BF16", "--precision float32"});
+  }
+  setenv("VOXGRAD_ISA", "portable", 1);
+  const CommandResult refused = model.predict("refused", {"--precision", "bfloat16"});
+  unsetenv("VOXGRAD_ISA");
+  expect_one_line(refused, 1, {"--precision bfloat16", "VOXGRAD_ISA", "--precision float32"});
 }
 
 TEST(Train, ACropLargerThanTheImageNamesTheFile) {
