@@ -57,7 +57,8 @@ __device__ __forceinline__ void voxel_gradients(VoxelGradient (&out)[2], const P
 
 // Blocks ride grid.x as [group][piece]. partials: [group][f][hidden_sums], [psi_sums] for each piece.
 template <int Channels, bool Flat>
-__global__ void __launch_bounds__(GateSizes<Channels>::threads, GateSizes<Channels>::resident_blocks)
+__global__ void __launch_bounds__(GateSizes<Channels>::threads,
+                                  Channels == 32 ? 3 : GateSizes<Channels>::resident_blocks)
     gradient_sums_kernel(const __grid_constant__ TensorGate gate, double* partials) {
   using S = GateSizes<Channels>;
   extern __shared__ __align__(16) unsigned char shared[];
@@ -361,16 +362,16 @@ struct NormOfGSums {
 constexpr int part_dg = 1, part_dx = 2, part_weights = 4;
 
 // As GateSizes::resident_blocks: with the registers of one block more, the compiler spills one or two.
-template <int Channels, int Parts>
-constexpr int apply_blocks = Channels == 16 ? 2
-                             : Channels == 64 && Parts == (part_dg | part_dx)
-                                 ? 4
-                                 : GateSizes<Channels>::resident_blocks;
+template <int Channels>
+constexpr int apply_blocks = Channels == 16   ? 2
+                             : Channels == 32 ? 2
+                             : Channels == 64 ? 4
+                                              : GateSizes<Channels>::resident_blocks;
 
 // dg, dx, and the sums for the weights and biases of the convolutions (the last of one group,
 // blocks ride grid.x as [group][piece]; partials: [group][WeightSums::count][piece]).
 template <int Channels, bool Flat, int Parts>
-__global__ void __launch_bounds__(GateSizes<Channels>::threads, (apply_blocks<Channels, Parts>))
+__global__ void __launch_bounds__(GateSizes<Channels>::threads, apply_blocks<Channels>)
     apply_kernel(const __grid_constant__ TensorGate gate, View<bfloat16> dg, View<bfloat16> dx,
                  double* partials) {
   using S = GateSizes<Channels>;
