@@ -105,7 +105,8 @@ TEST(BenchCommandLineTest, InferenceInBfloat16NeedsAProcessorThatMultipliesIt) {
   const std::string line =
       able ? "infer cpu bfloat16: median " : "--precision bfloat16: this processor has no";
   EXPECT_NE(result.output.find(line), std::string::npos) << result.output;
-  for (const std::string& refused : {infer + " --precision tf32", "train-step --precision bfloat16" + quick}) {
+  for (const std::string& refused :
+       {infer + " --precision tf32", "train-step --precision bfloat16" + quick}) {
     const Result other = bench(refused);
     EXPECT_EQ(other.exit_code, 1);
     EXPECT_NE(other.output.find(": on CUDA only"), std::string::npos) << other.output;
