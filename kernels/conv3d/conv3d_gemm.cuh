@@ -90,15 +90,12 @@ inline constexpr int gemm_pack_outputs = 32, gemm_pack_reduced = 16;
 template <class T>
 __global__ void __launch_bounds__(block_threads)
     gemm_pack_kernel(uint32_t* packed, const float* weight, GemmWeightOrder order, int64_t outputs,
-                     int64_t reduced, int chunks, unsigned* tickets, int ticket_count) {
+                     int64_t reduced, int chunks) {
   constexpr int volume = T::planes * T::kernel_size, count = gemm_pack_outputs * gemm_pack_reduced * volume,
                 output_pitch = gemm_pack_reduced * volume + 2;  // lanes of other outputs meet other banks
   __shared__ bfloat16 shared[gemm_pack_outputs * output_pitch];
   const int reduced_blocks = 2 * chunks, reduced_block = static_cast<int>(blockIdx.x) % reduced_blocks,
             output_block = static_cast<int>(blockIdx.x) / reduced_blocks;
-  for (int i = static_cast<int>(blockIdx.x * block_threads + threadIdx.x); i < ticket_count;
-       i += static_cast<int>(gridDim.x) * block_threads)
-    tickets[i] = 0;
   const bool outputs_slowest = order.output_stride > order.reduced_stride;
   for (int i = static_cast<int>(threadIdx.x); i < count; i += block_threads) {
     const int tap = i % volume, rest = i / volume;
@@ -437,9 +434,12 @@ void launch_product(const GemmOperands& o, int64_t position_blocks, int64_t piec
       static_cast<size_t>(column_blocks * T::planes * chunks * T::kernel_size * (T::weight_bytes / 4)));
   const int64_t meetings = (pieces - 1) * column_blocks * position_blocks;
   unsigned* const tickets = meetings > 0 ? scope.allocate<unsigned>(static_cast<size_t>(meetings)) : nullptr;
-  gemm_pack_kernel<T><<<blocks_for(column_blocks * (T::columns / gemm_pack_outputs) * 2 * chunks, 1),
-                        block_threads, 0, stream_of(exec)>>>(
-      packed, o.weight, o.order, out.c, in.c, static_cast<int>(chunks), tickets, static_cast<int>(meetings));
+  if (meetings > 0)
+    check_cuda(
+        cudaMemsetAsync(tickets, 0, static_cast<size_t>(meetings) * sizeof(unsigned), stream_of(exec)));
+  gemm_pack_kernel<T>
+      <<<blocks_for(column_blocks * (T::columns / gemm_pack_outputs) * 2 * chunks, 1), block_threads, 0,
+         stream_of(exec)>>>(packed, o.weight, o.order, out.c, in.c, static_cast<int>(chunks));
   check_launch();
   GemmProduct product{out,
                       in,
