@@ -91,7 +91,8 @@ TEST_F(Conv3dAlgorithmTest, DevicesWithLessAreDirect) {
   }
   for (const int kernel_size : {1, 3}) {
     const Conv3dParams p{128, 128, kernel_size, 1, kernel_size / 2};
-    CudaLimits limits{80, GemmTile{kernel_size, 64}.shared_bytes(), 108};
+    CudaLimits limits{80, std::max(GemmTile{kernel_size, 64}.shared_bytes(), GemmPlaneTile::shared_bytes()),
+                      108};
     EXPECT_EQ(choose(volume(128), volume(128), limits, p), Conv3dAlgorithm::gemm);
     --limits.shared_bytes;
     EXPECT_EQ(choose(volume(128), volume(128), limits, p), Conv3dAlgorithm::direct);
@@ -113,7 +114,11 @@ TEST_F(Conv3dAlgorithmTest, WeightGradientsChooseLikewise) {
   EXPECT_EQ(choose_wgrad(128, 128, a100), Conv3dAlgorithm::gemm);
   EXPECT_EQ(choose_wgrad(16, 24, a100), Conv3dAlgorithm::direct);
   EXPECT_EQ(choose_wgrad(16, 16, turing), Conv3dAlgorithm::direct);
-  EXPECT_EQ(choose_wgrad(16, 16, {80, HaloWgradTile{}.shared_bytes() - 1, 108}), Conv3dAlgorithm::gemm);
+  EXPECT_NE(choose_wgrad(16, 16, {80, HaloWgradTile{}.shared_bytes() - 1, 108}), Conv3dAlgorithm::halo_tile);
+  CudaLimits limits{80, std::max(GemmWgradTile::shared_bytes, GemmPlaneWgradTile::shared_bytes), 108};
+  EXPECT_EQ(choose_wgrad(128, 128, limits), Conv3dAlgorithm::gemm);
+  --limits.shared_bytes;
+  EXPECT_EQ(choose_wgrad(128, 128, limits), Conv3dAlgorithm::direct);
   EXPECT_EQ(choose_wgrad(16, 16, a100, 2), Conv3dAlgorithm::strided);
 }
 
