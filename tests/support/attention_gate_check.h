@@ -156,8 +156,8 @@ struct Oracle {
   }
 };
 
-Oracle make_oracle(const Shape& s, const PerWeight<float>& w, const std::vector<float>& g,
-                   const std::vector<float>& x, bool fixed) {
+inline Oracle make_oracle(const Shape& s, const PerWeight<float>& w, const std::vector<float>& g,
+                          const std::vector<float>& x, bool fixed) {
   Oracle o;
   o.s = s;
   o.norm = {false, 1e-3f, fixed, {ActivationKind::identity, 0, 1}};
