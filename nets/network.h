@@ -16,7 +16,7 @@ class Network : public Module {
 
   [[nodiscard]] const Architecture& architecture() const { return architecture_; }
   /// True keeps only the blocks' inputs for backward and computes what is in them again there: half the
-  /// memory for about a third more time, the same bits (see engine/recompute.h).
+  /// memory for about a fifth more time, the same bits (see engine/recompute.h).
   virtual void set_recompute(bool recompute) = 0;
   /// Each level halves D, H and W: they must be multiples of this.
   [[nodiscard]] int64_t extent_multiple() const;
