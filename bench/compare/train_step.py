@@ -144,7 +144,8 @@ def compare(mode, folder):
             try:
                 found, losses[runner.variant] = runner.round(images, labels)
                 seconds[runner.variant] += found
-            except (RuntimeError, ImportError) as error:  # torch.compile needs a compiler and a new PyTorch
+            # torch.compile needs a compiler and a new PyTorch.
+            except (RuntimeError, ImportError, AttributeError) as error:
                 if runner is ours:
                     raise
                 print(f"{runner.variant}: not possible here: {str(error).splitlines()[0]}")
