@@ -100,6 +100,19 @@ VG_INLINE void activate(Vec (&sum)[Rows][Width], const TileArguments& a) {
   });
 }
 
+/// Asks for the lines that a tile will write: stores leave in order, and one whose line has to come from
+/// memory holds up those of the next tiles until the core has no room for them.
+template <int Rows, int Width>
+VG_INLINE void ask_for_outputs(const TileArguments& a) {
+  if (a.streamed) return;
+#pragma GCC unroll 1
+  for (int64_t r = 0; r < Rows; ++r) {
+    const float* p = a.y + r * a.y_stride_row;
+#pragma GCC unroll 1
+    for (int64_t j = 0; j < Width; ++j, p += a.y_stride_w) __builtin_prefetch(p, 1);
+  }
+}
+
 /// Calls body(x, weights, channels) for each block of input channels and each row of taps.
 template <int K, class Body>
 VG_INLINE void for_each_row_of_taps(const TileArguments& a, const Body& body) {
@@ -131,6 +144,7 @@ __attribute__((noinline)) void correlation_tile(const TileArguments& a) {
 #pragma GCC unroll 32
     for (int j = 0; j < Width; ++j) sum[r][j] = bias;
   }
+  ask_for_outputs<Rows, Width>(a);
   for_each_row_of_taps<K>(a, [&](const float* x, const float* weights, int64_t channels) {
 #pragma GCC unroll 1
     for (int64_t c = 0; c < channels; ++c, ++x, weights += K * lanes) {
@@ -180,6 +194,7 @@ __attribute__((noinline)) void transposed_tile(const TileArguments& a, const Tra
   const Vec bias = load(a.bias);
 #pragma GCC unroll 32
   for (int j = 0; j < Width; ++j) even[j] = odd[j] = bias;
+  ask_for_outputs<1, 2 * Width>(a);
   for_each_row_of_taps<K>(a, [&](const float* x, const float* weights, int64_t channels) {
 #pragma GCC unroll 1
     for (int64_t c = 0; c < channels; ++c, ++x, weights += K * lanes) {
