@@ -8,24 +8,81 @@ namespace vg::kernels::cpu::VG_ISA {
 
 namespace {
 
-// Calls put(tap, weights of `lanes` output channels) for one input channel. The taps of a channel pair are
-// contiguous and the lanes of vectors are output channels: a transpose of `lanes` rows of taps. Where the
-// last rows would end behind the taps they overlap those before.
+// Quarters of a vector: four floats of each of lanes / 4 rows, `stride` apart.
+VG_INLINE Vec load_quarters(const float* p, int64_t stride) {
+#if defined(VG_ISA_avx512) || defined(VG_ISA_avx2)
+  typedef float Quarter __attribute__((vector_size(16)));
+  const auto quarter = [&](int64_t i) __attribute__((always_inline)) {
+    Quarter v;
+    std::memcpy(&v, p + i * stride, sizeof v);
+    return v;
+  };
+  const auto low = __builtin_shufflevector(quarter(0), quarter(1), 0, 1, 2, 3, 4, 5, 6, 7);
+#if defined(VG_ISA_avx512)
+  const auto high = __builtin_shufflevector(quarter(2), quarter(3), 0, 1, 2, 3, 4, 5, 6, 7);
+  return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+#else
+  return low;
+#endif
+#else
+  (void)stride;
+  return load(p);
+#endif
+}
+
+// Transposes each square of four columns: element i of quarter q of row j goes to element j of quarter q of
+// row i.
+template <size_t... Lane>
+VG_INLINE void transpose_quarters(Vec (&rows)[4], std::index_sequence<Lane...>) {
+  const auto interleave = [](Vec a, Vec b, auto half) __attribute__((always_inline)) {
+    return __builtin_shufflevector(a, b, (Lane / 4 * 4 + Lane % 4 / 2 + half() * 2 + Lane % 2 * lanes)...);
+  };
+  const auto join = [](Vec a, Vec b, auto half) __attribute__((always_inline)) {
+    return __builtin_shufflevector(a, b, (Lane / 4 * 4 + Lane % 2 + half() * 2 + Lane % 4 / 2 * lanes)...);
+  };
+  constexpr std::integral_constant<size_t, 0> low{};
+  constexpr std::integral_constant<size_t, 1> high{};
+  const Vec a = interleave(rows[0], rows[1], low), b = interleave(rows[0], rows[1], high),
+            c = interleave(rows[2], rows[3], low), d = interleave(rows[2], rows[3], high);
+  rows[0] = join(a, c, low), rows[1] = join(a, c, high);
+  rows[2] = join(b, d, low), rows[3] = join(b, d, high);
+}
+
+// Asks for the taps of one input channel, of which each row of 16 to 32 begins where one before or one of the
+// next channel ends, or nearly so.
+VG_INLINE void ask_for_taps(const Weights& weights, int64_t block, int64_t in) {
+  const int64_t first = block * lanes, outs = weights.out - first < lanes ? weights.out - first : lanes;
+  if (in >= weights.in) return;
+  const float* source = weights.data + first * weights.out_stride + in * weights.in_stride;
+  for (int64_t o = 0; o < outs; ++o, source += weights.out_stride) {
+    __builtin_prefetch(source);
+    __builtin_prefetch(source + line_floats);
+  }
+}
+
+// Calls put(tap, weights of `lanes` output channels) for all `all` taps of one input channel. The taps of a
+// channel pair are contiguous and the lanes of vectors are output channels: a transpose of `lanes` rows of
+// taps, four at a time. Where the last four would end behind the taps they overlap those before.
 template <class Put>
-VG_INLINE void for_each_tap(const Weights& weights, int64_t block, int64_t in, const Put& put) {
-  const int64_t all = weights.taps(), first_out = block * lanes;
+VG_INLINE void for_each_tap(const Weights& weights, int64_t all, int64_t block, int64_t in, const Put& put) {
+  const int64_t first_out = block * lanes, stride = weights.out_stride;
   const int64_t outs = weights.out - first_out < lanes ? weights.out - first_out : lanes;
-  const float* const source = weights.data + first_out * weights.out_stride + in * weights.in_stride;
-  const auto tap = [&](int64_t i) { return weights.flipped ? all - 1 - i : i; };
-  if (outs == lanes && all >= lanes) {
-    for (int64_t next = 0; next < all; next += lanes) {
-      const int64_t first = next + lanes <= all ? next : all - lanes;
-      Vec rows[lanes];
-#pragma GCC unroll 16
-      for (int o = 0; o < lanes; ++o) rows[o] = load(source + o * weights.out_stride + first);
-      transpose(rows);
-#pragma GCC unroll 16
-      for (int i = 0; i < lanes; ++i) put(tap(first + i), rows[i]);
+  const float* const source = weights.data + first_out * stride + in * weights.in_stride;
+  const auto tap = [&](int64_t i) __attribute__((always_inline)) {
+    return weights.flipped ? all - 1 - i : i;
+  };
+  constexpr int64_t channels_ahead = 4;
+  if (all > line_floats) ask_for_taps(weights, block, in + channels_ahead);
+  if (outs == lanes && all >= 4) {
+#pragma GCC unroll 8
+    for (int64_t next = 0; next < all; next += 4) {
+      const int64_t first = next + 4 <= all ? next : all - 4;
+      Vec rows[4];
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) rows[i] = load_quarters(source + i * stride + first, 4 * stride);
+      transpose_quarters(rows, std::make_index_sequence<lanes>());
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) put(tap(first + i), rows[i]);
     }
     return;
   }
@@ -48,7 +105,7 @@ VG_INLINE void for_each_tap(const Weights& weights, int64_t block, int64_t in, c
 }  // namespace
 
 void load_taps(float* taps, const Weights& weights, int64_t block, int64_t in) {
-  for_each_tap(weights, block, in, [&](int64_t tap, Vec v) { store(taps + tap * lanes, v); });
+  for_each_tap(weights, weights.taps(), block, in, [&](int64_t tap, Vec v) { store(taps + tap * lanes, v); });
 }
 
 void pair_taps(float* pairs, const float* low, const float* high, int64_t count) {
@@ -94,11 +151,11 @@ void pack_channel(float* packed_block, const Weights& weights, int64_t block, in
     for (int64_t tap = 0; tap < weights.taps(); ++tap) store(place(tap), load(taps + tap * lanes));
   } else if (k == 3) {
     constexpr int kernel_size = 3;
-    for_each_tap(weights, block, in, [&](int64_t tap, Vec v) {
+    for_each_tap(weights, 27, block, in, [&](int64_t tap, Vec v) {
       store(packed + (tap / kernel_size * channels * kernel_size + tap % kernel_size) * lanes, v);
     });
   } else {
-    for_each_tap(weights, block, in, [&](int64_t tap, Vec v) { store(place(tap), v); });
+    for_each_tap(weights, weights.taps(), block, in, [&](int64_t tap, Vec v) { store(place(tap), v); });
   }
 }
 
