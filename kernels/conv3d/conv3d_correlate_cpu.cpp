@@ -40,10 +40,11 @@ int64_t tile_cost(const Tile& t) {
   return busy > K * fma_latency ? busy : K * fma_latency;
 }
 
-// The tile of at most `widest` columns that covers a plane at the least cost. With `dividing`, only tiles
-// whose rows divide the plane's, and at equal cost the larger one, which reads its weights less often.
+// The tile of at most `widest` columns that covers a plane at the least cost; at equal cost, with
+// `prefer_larger`, the one that reads its weights less often. With `dividing`, only tiles whose rows divide
+// the plane's.
 template <class Products, int K, int Stride>
-const Tile& choose_tile(int64_t height, int64_t width, int64_t widest, bool dividing = false) {
+const Tile& choose_tile(int64_t height, int64_t width, int64_t widest, bool prefer_larger, bool dividing) {
   const Tile* best = nullptr;
   int64_t best_cost = 0;
   for (const Tile& t : tiles<Products, K, Stride>) {
@@ -52,7 +53,7 @@ const Tile& choose_tile(int64_t height, int64_t width, int64_t widest, bool divi
     const int64_t count = ((width + t.width - 1) / t.width) * ((height + t.rows - 1) / t.rows);
     const int64_t cost = count * tile_cost<K, Stride>(t);
     const bool larger = best != nullptr && t.rows * t.width > best->rows * best->width;
-    if (best == nullptr || cost < best_cost || (dividing && larger && cost == best_cost))
+    if (best == nullptr || cost < best_cost || (prefer_larger && larger && cost == best_cost))
       best = &t, best_cost = cost;
   }
   return *best;
@@ -157,10 +158,12 @@ template <class Products, int K, int Stride>
 void run_correlation(View<float> y, View<const float> x, const Weights& weights, const Epilogue& epilogue,
                      int padding, const Exec& exec) {
   WorkspaceScope scope(*exec.workspace);
-  // Few channels and a stride make a first level bound by memory as much as by FMAs: a tile of half the width
-  // leaves room in the level-1 cache for the four rows ahead.
-  const Tile& tile =
-      choose_tile<Products, K, Stride>(y.h, y.w, Stride == 2 && x.c <= channel_block ? 10 : y.w);
+  // Few channels and a stride make a first level bound by memory as much as by FMAs: a tile of half the size
+  // leaves room in the level-1 cache for the four rows ahead. The weights of more than a block of channels
+  // come from the level-2 cache: a large tile needs fewer of them.
+  const bool few_channels = x.c <= channel_block;
+  const Tile& tile = choose_tile<Products, K, Stride>(y.h, y.w, Stride == 2 && few_channels ? 10 : y.w,
+                                                      /*prefer_larger=*/!few_channels, /*dividing=*/false);
   const Correlation<K, Stride> correlation{
       y,
       weights.bfloat16 ? bfloat16_pairs(x, padding, scope) : with_halo(x, padding, scope),
@@ -176,7 +179,7 @@ void run_correlation(View<float> y, View<const float> x, const Weights& weights,
 
 template <class Products>
 const Tile& dividing_tile(int64_t height, int64_t width) {
-  return choose_tile<Products, 3, 1>(height, width, width, true);
+  return choose_tile<Products, 3, 1>(height, width, width, /*prefer_larger=*/true, /*dividing=*/true);
 }
 template const Tile& dividing_tile<FloatProducts>(int64_t, int64_t);
 template const Tile& dividing_tile<Bfloat16Products>(int64_t, int64_t);
