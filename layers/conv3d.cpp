@@ -1,12 +1,13 @@
 #include "layers/conv3d.h"
 
+#include "layers/norm_gradient.h"
 #include "layers/op_support.h"
 
 namespace vg {
 
 namespace {
 
-class Conv3dNode : public Node {
+class Conv3dNode : public NormInputNode {
  public:
   /// `x` is undefined if the weight needs no gradient.
   Conv3dNode(Tensor x, Shape x_shape, Tensor weight, const Conv3dParams& params, bool normalised,
@@ -19,22 +20,38 @@ class Conv3dNode : public Node {
         normalised_(normalised) {}
   const char* name() const override { return "conv3d"; }
 
+  bool takes_unfinished() const override { return normalised_ && kernels::conv3d_makes_gradient(params_); }
+
   void backward(const Tensor& grad_output) override {
-    with_element_type(grad_output, [&]<class T>() { backward_of<T>(grad_output); });
+    float* const dweight = needs(1) ? accumulation_buffer(1).data<float>() : nullptr;
+    if (needs(2)) {
+      const Tensor dbias = accumulation_buffer(2);
+      with_element_type(grad_output, [&]<class T>() {
+        if (!normalised_)
+          kernels::conv3d_backward_bias(dbias.data<float>(), grad_output.view<const T>(),
+                                        exec_of(grad_output));
+      });
+    }
+    Tensor dy = grad_output;
+    if (const auto rest = take_unfinished(grad_output)) {
+      const std::optional<kernels::InputNorm> norm = norm_of_x();
+      dy = backward_weight(dweight, grad_output, *rest, x_, norm ? &*norm : nullptr, params_, needs(0));
+    } else if (dweight != nullptr) {
+      with_element_type(dy, [&]<class T>() {
+        backward_weight(dweight, dy.view<const T>(), x_.view<const T>(), exec_of(dy));
+      });
+    }
+    x_ = Tensor();  // its memory is free for dx
+    if (needs(0)) with_element_type(dy, [&]<class T>() { backward_input<T>(dy); });
   }
 
  private:
+  using NormInputNode::backward_weight;
+
   template <class T>
-  void backward_of(const Tensor& grad_output) {
+  void backward_input(const Tensor& grad_output) {
     const kernels::Exec exec = exec_of(grad_output);
     const View<const T> dy = grad_output.view<const T>();
-    if (needs(1)) backward_weight(accumulation_buffer(1).data<float>(), dy, x_.view<const T>(), exec);
-    x_ = Tensor();  // its memory is free for dx
-    if (needs(2)) {
-      const Tensor dbias = accumulation_buffer(2);
-      if (!normalised_) kernels::conv3d_backward_bias(dbias.data<float>(), dy, exec);
-    }
-    if (!needs(0)) return;
     // What nobody else sees may be added to in place: a skip connection's gradient needs no pass of its own.
     if (const Tensor so_far = take_gradient(0); so_far.defined()) {
       if (so_far.storage_use_count() == 1) {
@@ -55,10 +72,14 @@ class Conv3dNode : public Node {
   }
   void backward_weight(float* dweight, const View<const bfloat16>& dy, const View<const bfloat16>& x,
                        const kernels::Exec& exec) const {
-    if (!norm_of_x_.statistics.mean.defined())
-      return kernels::conv3d_backward_weight(dweight, dy, x, params_, exec);
-    const int64_t first = x.c - norm_of_x_.statistics.mean.elements();
-    kernels::conv3d_backward_weight(dweight, dy, x, input_norm(norm_of_x_, first), params_, exec);
+    const std::optional<kernels::InputNorm> norm = norm_of_x();
+    if (norm) return kernels::conv3d_backward_weight(dweight, dy, x, *norm, params_, exec);
+    kernels::conv3d_backward_weight(dweight, dy, x, params_, exec);
+  }
+  [[nodiscard]] std::optional<kernels::InputNorm> norm_of_x() const {
+    const Tensor& mean = norm_of_x_.statistics.mean;
+    if (!mean.defined()) return std::nullopt;
+    return input_norm(norm_of_x_, x_shape_[4] - mean.elements());
   }
 
   Tensor x_;

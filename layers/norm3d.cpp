@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/recompute.h"
+#include "layers/norm_gradient.h"
 #include "layers/op_support.h"
 
 namespace vg {
@@ -54,7 +55,6 @@ class Norm3dNode : public NormNode {
   void backward(const Tensor& grad_output) override {
     const bool summed = summed_.defined() && summed_.data<bfloat16>() == grad_output.data<bfloat16>();
     summed_ = Tensor();
-    const Tensor dx = reuse_or_allocate(grad_output);
     // The kernel wants room for every gradient of a tensor that is there, whether it is needed or not.
     const auto gradient = [this](size_t index, const Tensor& tensor) {
       if (!tensor.defined()) return Tensor();
@@ -62,39 +62,38 @@ class Norm3dNode : public NormNode {
     };
     const Tensor dweight = gradient(1, weight_), dbias = gradient(2, bias_), dslope = gradient(3, slope_);
     const auto pointer = [](const Tensor& t) { return t.defined() ? t.data<float>() : nullptr; };
-    if (summed) {
-      from_sums(dx, grad_output, {pointer(dweight), pointer(dbias), nullptr});
-    } else {
-      with_element_type(dx, [&]<class T>() {
-        kernels::norm3d_backward(dx.view<T>(), pointer(dweight), pointer(dbias), pointer(dslope),
-                                 grad_output.view<const T>(), x_.view<const T>(), mean_.data<const float>(),
-                                 variance_.data<const float>(), data_or_null(weight_), data_or_null(bias_),
-                                 data_or_null(slope_), params_, exec_of(dx));
-      });
-    }
+    if (x_.dtype() == DType::bfloat16 && !params_.fixed_statistics)
+      return in_halves(grad_output, {pointer(dweight), pointer(dbias), pointer(dslope)}, summed);
+    const Tensor dx = reuse_or_allocate(grad_output);
+    with_element_type(dx, [&]<class T>() {
+      kernels::norm3d_backward(dx.view<T>(), pointer(dweight), pointer(dbias), pointer(dslope),
+                               grad_output.view<const T>(), x_.view<const T>(), mean_.data<const float>(),
+                               variance_.data<const float>(), data_or_null(weight_), data_or_null(bias_),
+                               data_or_null(slope_), params_, exec_of(dx));
+    });
     pass(0, dx);
   }
 
  private:
-  void from_sums(const Tensor& dx, const Tensor& dy, const kernels::NormGradients& gradients) const {
+  void in_halves(const Tensor& dy, const kernels::NormGradients& gradients, bool summed) {
     const int64_t channels = x_.size(4), groups = mean_.elements() / channels;
-    const kernels::InputNorm norm{.mean = mean_.data<const float>(),
-                                  .variance = variance_.data<const float>(),
-                                  .gamma = data_or_null(weight_),
-                                  .beta = data_or_null(bias_),
-                                  .slope = nullptr,
-                                  .params = params_};
+    const NormOperands norm{
+        {mean_, variance_, params_.per_instance}, weight_, bias_, {params_.activation, slope_}, params_.eps};
     const Tensor means = Tensor::empty({2, groups * channels}, DType::float32, x_.device());
-    kernels::norm3d_add_gradients(means.data<float>(), gradients,
-                                  {.partials = sums_.data<const float>(),
-                                   .columns = 2,
-                                   .groups = groups,
-                                   .pieces = 1,
-                                   .channels = channels,
-                                   .count = x_.elements() / (groups * channels)},
-                                  norm, exec_of(dx));
-    kernels::norm3d_backward_input(dx.view<bfloat16>(), dy.view<const bfloat16>(), x_.view<const bfloat16>(),
-                                   norm, means.data<const float>(), exec_of(dx));
+    if (summed) {
+      kernels::norm3d_add_gradients(means.data<float>(), gradients,
+                                    {.partials = sums_.data<const float>(),
+                                     .columns = 2,
+                                     .groups = groups,
+                                     .pieces = 1,
+                                     .channels = channels,
+                                     .count = x_.elements() / (groups * channels)},
+                                    input_norm(norm), exec_of(dy));
+    } else {
+      kernels::norm3d_add_gradients(means.data<float>(), gradients, dy.view<const bfloat16>(),
+                                    x_.view<const bfloat16>(), input_norm(norm), exec_of(dy));
+    }
+    pass(0, pass_unfinished(dy, {x_, norm, means}, origin(0)));
   }
 
   Tensor x_, mean_, variance_, weight_, bias_, slope_;

@@ -1,5 +1,6 @@
 #include "layers/norm_conv3d.h"
 
+#include "layers/norm_gradient.h"
 #include "layers/op_support.h"
 
 namespace vg {
@@ -9,7 +10,7 @@ using kernels::require;
 namespace {
 
 /// Inputs: x, the norm's weight, bias and slope, the convolution's weight and bias.
-class NormConv3dNode : public Node {
+class NormConv3dNode : public NormInputNode {
  public:
   NormConv3dNode(Tensor x, NormOperands norm, Tensor weight, const Conv3dParams& params, bool normalised)
       : x_(std::move(x)),
@@ -20,6 +21,7 @@ class NormConv3dNode : public Node {
     for (Tensor* tensor : {&norm_.weight, &norm_.bias, &norm_.activation.slope}) *tensor = tensor->detach();
   }
   const char* name() const override { return "norm_conv3d"; }
+  bool takes_unfinished() const override { return normalised_ && kernels::conv3d_makes_gradient(params_); }
 
   void backward(const Tensor& grad_output) override {
     // The kernel wants room for every gradient of the norm that is there, whether it is needed or not.
@@ -32,13 +34,27 @@ class NormConv3dNode : public Node {
                  of_slope = gradient(3, norm_.activation.slope);
     const Tensor dweight = needs(4) ? accumulation_buffer(4) : Tensor(),
                  dbias = needs(5) ? accumulation_buffer(5) : Tensor();
+    Tensor dy = grad_output;
+    float* weight_gradient = pointer(dweight);
+    if (const auto rest = take_unfinished(grad_output)) {
+      const kernels::InputNorm norm = input_norm(norm_);
+      dy = backward_weight(weight_gradient, grad_output, *rest, x_, &norm, params_, true);
+      weight_gradient = nullptr;
+    }
     const Tensor dx = Tensor::empty_like(x_);
-    kernels::conv3d_backward_through_norm(
-        dx.view<bfloat16>(), pointer(dweight), normalised_ ? nullptr : pointer(dbias),
-        {pointer(of_weight), pointer(of_bias), pointer(of_slope)}, grad_output.view<const bfloat16>(),
-        x_.view<const bfloat16>(), input_norm(norm_), weight_.data<const float>(), params_,
-        exec_of(grad_output));
-    pass(0, dx);
+    const auto through_norm = [&](const auto&... arguments) {
+      kernels::conv3d_backward_through_norm(
+          dx.view<bfloat16>(), weight_gradient, normalised_ ? nullptr : pointer(dbias),
+          {pointer(of_weight), pointer(of_bias), pointer(of_slope)}, dy.view<const bfloat16>(),
+          x_.view<const bfloat16>(), input_norm(norm_), weight_.data<const float>(), params_, arguments...);
+    };
+    if (params_.kernel_size != 3) {
+      through_norm(exec_of(dy));
+      return pass(0, dx);
+    }
+    const Tensor means = Tensor::empty({2, norm_.statistics.mean.elements()}, DType::float32, x_.device());
+    through_norm(means.data<float>(), exec_of(dy));
+    pass(0, pass_unfinished(dx, {x_, norm_, means}, origin(0)));
   }
 
  private:

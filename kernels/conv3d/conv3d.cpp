@@ -189,10 +189,25 @@ void conv3d_forward(View<float> y, View<const float> x, const PackedWeights& wei
   VG_CALL_CPU(conv3d_forward, y, x, weights, bias, activation, params, exec);
 }
 
-void conv3d_backward_through_norm(View<bfloat16> dx, float* dweight, float* dbias,
-                                  const NormGradients& gradients, View<const bfloat16> dy,
-                                  View<const bfloat16> x, const InputNorm& norm, const float* weight,
-                                  const Conv3dParams& params, const Exec& exec) {
+void conv3d_backward_weight(float* dweight, View<bfloat16> dy, const NormInputGradient& source,
+                            View<const bfloat16> x, const InputNorm* norm, const Conv3dParams& params,
+                            const Exec& exec) {
+  const char* const function = "conv3d_backward_weight";
+  check(function, x, source.dy, dweight, params, exec);
+  require_same_shape(function, source.x, source.dy);
+  if (dy.data != nullptr) require_same_shape(function, dy, source.dy);
+  if (norm != nullptr) check(function, *norm);
+  check(function, source.norm);
+  require(source.norm.first_channel == 0, function, ": the norm begins at channel ",
+          source.norm.first_channel, ", expected one of all channels");
+  VG_DISPATCH_CUDA(exec, conv3d_backward_weight, dweight, dy, source, x, norm, params, exec);
+}
+
+namespace {
+
+void check_through_norm(const View<bfloat16>& dx, const NormGradients& gradients,
+                        const View<const bfloat16>& dy, const View<const bfloat16>& x, const InputNorm& norm,
+                        const float* weight, const Conv3dParams& params, const Exec& exec) {
   const char* const function = "conv3d_backward_through_norm";
   check(function, x, dy, weight, params, exec);
   check(function, norm);
@@ -201,8 +216,28 @@ void conv3d_backward_through_norm(View<bfloat16> dx, float* dweight, float* dbia
           ", expected one of all channels");
   require(norm.params.activation.kind != ActivationKind::prelu || gradients.slope != nullptr, function,
           ": prelu needs the gradient of its slope, found null");
+}
+
+}  // namespace
+
+void conv3d_backward_through_norm(View<bfloat16> dx, float* dweight, float* dbias,
+                                  const NormGradients& gradients, View<const bfloat16> dy,
+                                  View<const bfloat16> x, const InputNorm& norm, const float* weight,
+                                  const Conv3dParams& params, const Exec& exec) {
+  check_through_norm(dx, gradients, dy, x, norm, weight, params, exec);
   VG_DISPATCH_CUDA(exec, conv3d_backward_through_norm, dx, dweight, dbias, gradients, dy, x, norm, weight,
-                   params, exec);
+                   params, nullptr, exec);
+}
+
+void conv3d_backward_through_norm(View<bfloat16> dx, float* dweight, float* dbias,
+                                  const NormGradients& gradients, View<const bfloat16> dy,
+                                  View<const bfloat16> x, const InputNorm& norm, const float* weight,
+                                  const Conv3dParams& params, float* means, const Exec& exec) {
+  check_through_norm(dx, gradients, dy, x, norm, weight, params, exec);
+  require(means != nullptr && params.kernel_size == 3,
+          "conv3d_backward_through_norm: expected memory for the norm's means, and kernel 3");
+  VG_DISPATCH_CUDA(exec, conv3d_backward_through_norm, dx, dweight, dbias, gradients, dy, x, norm, weight,
+                   params, means, exec);
 }
 
 void conv3d_backward_bias(float* dbias, View<const float> dy, const Exec& exec) {

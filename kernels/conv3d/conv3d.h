@@ -73,9 +73,21 @@ void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const 
 void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
                             const InputNorm& norm, const Conv3dParams& params, const Exec& exec);
 
+/// ... for dy that is the gradient of a norm's input and has not been made yet: overwrites dy, which may be
+/// source.dy; without data it is not stored. Where the algorithm makes it as it reads source.dy and source.x
+/// (voxels of these and dy lie alike, at multiples of 16 bytes; kernel 3 and stride 1 between few channels),
+/// that costs no pass of its own. `norm` of x may be null.
+void conv3d_backward_weight(float* dweight, View<bfloat16> dy, const NormInputGradient& source,
+                            View<const bfloat16> x, const InputNorm* norm, const Conv3dParams& params,
+                            const Exec& exec);
+
 /// Whether conv3d_forward and conv3d_backward_weight apply a norm of x as they read it, where voxels lie at
 /// multiples of 16 bytes and the device has tensor cores: else it costs a pass in each.
 bool conv3d_applies_norm(const Conv3dParams& params);
+
+/// Whether conv3d_backward_weight makes the gradient of a norm's input as it reads it, where voxels lie as
+/// they must and the device has tensor cores.
+bool conv3d_makes_gradient(const Conv3dParams& params);
 
 /// All gradients of conv3d_forward with a norm of x, in fewer passes than one by one where the algorithm has
 /// what the norm needs at hand: overwrites dx, the gradient of x before the norm; accumulates into dweight,
@@ -84,6 +96,12 @@ void conv3d_backward_through_norm(View<bfloat16> dx, float* dweight, float* dbia
                                   const NormGradients& gradients, View<const bfloat16> dy,
                                   View<const bfloat16> x, const InputNorm& norm, const float* weight,
                                   const Conv3dParams& params, const Exec& exec);
+/// The same with kernel 3 but for the norm's second half: what norm3d_backward_input() needs is left in
+/// means[2, groups * channels], and dx is the gradient of the norm's result.
+void conv3d_backward_through_norm(View<bfloat16> dx, float* dweight, float* dbias,
+                                  const NormGradients& gradients, View<const bfloat16> dy,
+                                  View<const bfloat16> x, const InputNorm& norm, const float* weight,
+                                  const Conv3dParams& params, float* means, const Exec& exec);
 
 /// dbias[o] += sum over n and voxels of dy[..., o]; accumulates. Same bits for any thread count.
 void conv3d_backward_bias(float* dbias, View<const float> dy, const Exec& exec);

@@ -158,6 +158,22 @@ bool conv3d_applies_norm(const Conv3dParams& p) {
          std::min(p.in_channels, p.out_channels) < 64 && halo_tile_index(p.in_channels, p.out_channels) >= 0;
 }
 
+namespace {
+
+// Beyond, partial sums of so many blocks of 16 x 16 channels would outgrow the activations.
+bool halo_wgrad_takes(int64_t c) {
+  return c % HaloWgradTile::channels == 0 && c <= 64;
+}
+
+}  // namespace
+
+bool conv3d_makes_gradient(const Conv3dParams& p) {
+  return p.kernel_size == 3 && p.stride == 1 && p.padding == 1 &&
+         (p.in_channels <= FirstTile::channels
+              ? p.out_channels % FirstTile::out_channels == 0
+              : halo_wgrad_takes(p.in_channels) && halo_wgrad_takes(p.out_channels));
+}
+
 bool gemm_applies(const Conv3dParams& p, const View<const bfloat16>& out, const View<const bfloat16>& in,
                   const CudaLimits& limits) {
   const GemmTile widest{p.kernel_size, 64};
@@ -203,9 +219,8 @@ bool gemm_wgrad_applies(const Conv3dParams& p, const View<const bfloat16>& dy, c
 
 bool halo_wgrad_applies(const Conv3dParams& p, const View<const bfloat16>& dy, const View<const bfloat16>& x,
                         const CudaLimits& limits) {
-  // Beyond, partial sums of so many blocks of 16 x 16 channels would outgrow the activations.
-  const auto fits = [](int64_t c) { return c % HaloWgradTile::channels == 0 && c <= 64; };
-  return fits(x.c) && fits(dy.c) && halo_kernels_apply(p, dy, x, HaloWgradTile{}.shared_bytes(), limits);
+  return halo_wgrad_takes(x.c) && halo_wgrad_takes(dy.c) &&
+         halo_kernels_apply(p, dy, x, HaloWgradTile{}.shared_bytes(), limits);
 }
 
 bool strided_applies(const Conv3dParams& p, const View<const bfloat16>& out, const View<const bfloat16>& in,

@@ -3,7 +3,7 @@
 #include "kernels/conv3d/conv3d_algorithm.h"
 #include "kernels/conv3d/conv3d_cuda.h"
 #include "kernels/conv3d/conv3d_impl.h"
-#include "kernels/conv3d/conv3d_input_norm.cuh"
+#include "kernels/conv3d/conv3d_norm_gradient.cuh"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/norm3d/norm3d_impl.h"
 
@@ -40,6 +40,10 @@ bool forward_applies_norm(Conv3dAlgorithm algorithm, const View<const bfloat16>&
 bool wgrad_applies_norm(Conv3dAlgorithm algorithm, const InputNorm& norm) {
   return algorithm == Conv3dAlgorithm::halo_tile && input_norm_applies(norm);
 }
+
+// The order of sums must not depend on the device: cut as for 128 multiprocessors, close to those that train
+// (A100 108, RTX 4090 128, H100 132).
+constexpr int wgrad_multiprocessors = 128;
 
 // x after its norm, in scratch memory: for algorithms that do not apply it as they read.
 View<const bfloat16> normalised(const InputNorm& norm, const View<const bfloat16>& x, WorkspaceScope& scope,
@@ -140,9 +144,7 @@ void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const 
     norm = nullptr;
     algorithm = choose_conv3d_wgrad_algorithm(params, dy, x, limits);
   }
-  // The order of sums must not depend on the device: cut as for 128 multiprocessors, close to those that
-  // train (A100 108, RTX 4090 128, H100 132).
-  constexpr int multiprocessors = 128;
+  constexpr int multiprocessors = wgrad_multiprocessors;
   switch (algorithm) {
     case Conv3dAlgorithm::halo_tile:
       return conv3d_backward_weight_halo_tile(dweight, dy, x, multiprocessors, exec, norm);
@@ -163,29 +165,56 @@ void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const 
   }
 }
 
+void conv3d_backward_weight(float* dweight, View<bfloat16> dy, const NormInputGradient& source,
+                            View<const bfloat16> x, const InputNorm* norm, const Conv3dParams& params,
+                            const Exec& exec) {
+  const Conv3dAlgorithm algorithm = choose_conv3d_wgrad_algorithm(params, source.dy, x, cuda_limits());
+  const bool kept = dy.data != nullptr;
+  if (input_norm_applies(source.norm) && norm_gradient_places(source.dy, source.x)) {
+    if (algorithm == Conv3dAlgorithm::first_layer && !kept && norm == nullptr)
+      return conv3d_backward_weight_first_layer(dweight, source.dy, x, wgrad_multiprocessors, exec, &source);
+    // In place where a single block reads a voxel.
+    const bool place =
+        !kept || (norm_gradient_places(source.dy, dy) && (x.c == 16 || dy.data != source.dy.data));
+    if (algorithm == Conv3dAlgorithm::halo_tile && place &&
+        (norm == nullptr || wgrad_applies_norm(algorithm, *norm)))
+      return conv3d_backward_weight_halo_tile(dweight, source.dy, x, wgrad_multiprocessors, exec, norm,
+                                              &source, dy);
+  }
+  WorkspaceScope scope(*exec.workspace);
+  if (!kept)
+    dy = contiguous_view(scope.allocate<bfloat16>(static_cast<size_t>(source.dy.elements())), source.dy.n,
+                         source.dy.d, source.dy.h, source.dy.w, source.dy.c);
+  cuda::norm3d_backward_input(dy, source.dy, source.x, source.norm, source.means, exec);
+  cuda::conv3d_backward_weight(dweight, dy, x, norm, params, exec);
+}
+
 void conv3d_backward_through_norm(View<bfloat16> dx, float* dweight, float* dbias,
                                   const NormGradients& gradients, View<const bfloat16> dy,
                                   View<const bfloat16> x, const InputNorm& norm, const float* weight,
-                                  const Conv3dParams& params, const Exec& exec) {
+                                  const Conv3dParams& params, float* means, const Exec& exec) {
   if (dy.elements() > 0 &&
       choose_conv3d_algorithm(params, dy, x, cuda_limits()) == Conv3dAlgorithm::pointwise &&
       pointwise_norm_applies(dy, x, norm))
     return conv3d_backward_through_norm_pointwise(dx, dweight, dbias, gradients, dy, x, norm, weight, exec);
   if (dweight != nullptr) cuda::conv3d_backward_weight(dweight, dy, x, &norm, params, exec);
   if (dbias != nullptr) kernels::conv3d_backward_bias(dbias, dy, exec);
+  WorkspaceScope scope(*exec.workspace);
+  const bool finish = means == nullptr;
+  if (finish) {
+    const int64_t groups = norm.params.per_instance ? x.n : 1;
+    means = scope.allocate<float>(static_cast<size_t>(2 * groups * x.c));
+  }
   const CudaLimits limits = cuda_limits();
   if (choose_conv3d_backward_input_algorithm(params, dx, dy, limits) == Conv3dAlgorithm::halo_tile &&
       norm_gradient_applies(norm) && dx.elements() > 0) {
-    WorkspaceScope scope(*exec.workspace);
-    const int64_t groups = norm.params.per_instance ? x.n : 1;
-    float* const means = scope.allocate<float>(static_cast<size_t>(2 * groups * x.c));
     const NormGradientRequest request{x, norm, gradients, means};
     conv3d_backward_input_halo_tile(dx, dy, weight, params, limits.multiprocessors, exec, &request);
-    return cuda::norm3d_backward_input(dx, dx, x, norm, means, exec);
+  } else {
+    cuda::conv3d_backward_input(dx, dy, weight, params, exec);
+    cuda::norm3d_add_gradients(means, gradients, dx, x, norm, exec);
   }
-  cuda::conv3d_backward_input(dx, dy, weight, params, exec);
-  cuda::norm3d_backward<bfloat16>(dx, gradients.gamma, gradients.beta, gradients.slope, dx, x, norm.mean,
-                                  norm.variance, norm.gamma, norm.beta, norm.slope, norm.params, exec);
+  if (finish) cuda::norm3d_backward_input(dx, dx, x, norm, means, exec);
 }
 
 }  // namespace vg::kernels::cuda

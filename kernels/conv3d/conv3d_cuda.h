@@ -70,9 +70,13 @@ void conv3d_backward_input_halo_tile(View<bfloat16> dx, View<const bfloat16> dy,
                                      const NormGradientRequest* norm = nullptr);
 
 /// conv3d_backward_weight on tensor cores where halo_wgrad_applies(). The order of sums follows from the cut:
-/// the same number of multiprocessors gives the same bits. A norm of x as in the forward pass.
+/// the same number of multiprocessors gives the same bits. A norm of x as in the forward pass. `source`, if
+/// not null: what dy is to be made from; dy is source->dy then. What is made is stored to `made` if that has
+/// data: source->dy itself with 16 input channels alone, as others read it more than once. All three lie
+/// alike, see norm_gradient_places().
 void conv3d_backward_weight_halo_tile(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
-                                      int multiprocessors, const Exec& exec, const InputNorm* norm = nullptr);
+                                      int multiprocessors, const Exec& exec, const InputNorm* norm = nullptr,
+                                      const NormInputGradient* source = nullptr, View<bfloat16> made = {});
 
 /// conv3d_forward as a matrix product on tensor cores where gemm_applies(). The sum over taps and channels is
 /// cut into `pieces`, by default as many as fill a GPU; their number fixes the order of sums. The statistics
@@ -107,8 +111,10 @@ void conv3d_backward_weight_gemm_plane(float* dweight, View<const bfloat16> dy, 
 void conv3d_forward_first_layer(View<bfloat16> y, View<const bfloat16> x, const float* weight,
                                 const float* bias, int multiprocessors, const Exec& exec,
                                 const OutputStatistics* statistics = nullptr);
+/// `source` as with halo tiles; what is made of it is not stored.
 void conv3d_backward_weight_first_layer(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
-                                        int multiprocessors, const Exec& exec);
+                                        int multiprocessors, const Exec& exec,
+                                        const NormInputGradient* source = nullptr);
 
 /// The three functions with kernel 1 between few channels and more, where pointwise_applies(): bound by
 /// memory. A norm of x (if not null) is applied as x is read, where pointwise_norm_applies().

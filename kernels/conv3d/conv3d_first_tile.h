@@ -53,6 +53,8 @@ struct FirstWgradTile : FirstTile {
   static constexpr int dy_row_bytes = width * out_channels * 2, dy_plane_bytes = height * dy_row_bytes;
   static constexpr int x_ring = 4, dy_ring = 2;
   static constexpr int shared_bytes = x_ring * x_plane_bytes + dy_ring * dy_plane_bytes;
+  /// With a plane of a norm's input, from which and dy its gradient is made.
+  static constexpr int shared_bytes_of_gradient = shared_bytes + dy_plane_bytes;
   static constexpr int sums = out_channels * channels * 27;
   static_assert(sums * 4 <= shared_bytes);
 

@@ -8,6 +8,7 @@
 #include "kernels/common/ptx/vector_access.cuh"
 #include "kernels/conv3d/conv3d_cuda.h"
 #include "kernels/conv3d/conv3d_first.cuh"
+#include "kernels/conv3d/conv3d_norm_gradient.cuh"
 
 namespace vg::kernels::cuda {
 
@@ -33,14 +34,25 @@ class GradientCopy {
     source_ = dy.at(n, 0, h + row_, of_w) + channel + half * 8;
     target_ = static_cast<uint32_t>(Tile::dy_offset(row_, voxel / 2, voxel % 2 * 2 + half));
   }
-  /// Starts the copies of plane d, which lies inside.
-  __device__ __forceinline__ void operator()(uint32_t plane, int d) const {
-    const bfloat16* source = source_ + d * stride_d_;
+  /// Starts the copies of plane d, which lies inside, of a view that lies so many elements further on.
+  template <class Distance = int>
+  __device__ __forceinline__ void operator()(uint32_t plane, int d, Distance distance = 0) const {
+    const bfloat16* source = source_ + d * stride_d_ + distance;
 #pragma unroll
     for (int row = 0; row < Tile::height; row += rows_at_once, source += step_) {
       if (row + rows_at_once <= Tile::height || row + row_ < Tile::height)
         ptx::copy_16_async(plane + target_ + row * Tile::dy_row_bytes, source, row + row_ < rows_inside_);
     }
+  }
+
+  /// Makes what this thread has copied to `plane` the gradient of a norm's input, copied to `of_x`.
+  __device__ __forceinline__ void make(const NormGradientTable<Tile::out_channels>& table, uint32_t plane,
+                                       uint32_t of_x) const {
+    const uint32_t end = plane + min(rows_inside_, Tile::height) * Tile::dy_row_bytes;
+    of_x -= plane;
+#pragma unroll 1
+    for (uint32_t at = plane + target_; at < end; at += rows_at_once * Tile::dy_row_bytes)
+      table.apply(static_cast<int>(threadIdx.x) % 2, at, at + of_x, nullptr);
   }
 
  private:
@@ -99,12 +111,16 @@ __device__ __forceinline__ void store_sums(float* partial, float* shared, const 
     partial[i] = shared[i];
 }
 
+// With `Made`, dy is made as it is read.
+template <bool Made>
 __global__ void __launch_bounds__(threads, 2)
     first_wgrad_kernel(float* partials, View<const bfloat16> dy, View<const bfloat16> x, int in_channels,
-                       HaloGrid grid) {
-  __shared__ __align__(128) unsigned char shared_memory[Tile::shared_bytes];
+                       HaloGrid grid, NormGradientSource source) {
+  __shared__ __align__(
+      128) unsigned char shared_memory[Made ? Tile::shared_bytes_of_gradient : Tile::shared_bytes];
   const uint32_t x_planes = ptx::shared_address(shared_memory),
-                 dy_planes = x_planes + x_ring * Tile::x_plane_bytes;
+                 dy_planes = x_planes + x_ring * Tile::x_plane_bytes,
+                 source_plane = dy_planes + dy_ring * Tile::dy_plane_bytes;
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, kd = thread / 32 % 3,
             part = thread / 32 / 3;
   const HaloPosition at = halo_position(grid, Tile::height, Tile::width, dy.d);
@@ -116,11 +132,16 @@ __global__ void __launch_bounds__(threads, 2)
   const auto copy_x = [&](int i) { copy_x_plane(x_planes + i % x_ring * Tile::x_plane_bytes, at.d - 1 + i); };
   const auto copy_dy = [&](int i) {
     copy_dy_plane(dy_planes + i % dy_ring * Tile::dy_plane_bytes, at.d + i);
+    if constexpr (Made) copy_dy_plane(source_plane, at.d + i, source.x_distance);
   };
 #pragma unroll 1
   for (int i = 0; i < 3; ++i) copy_x(i);
   copy_dy(0);
   ptx::commit_copies();
+  using Table = NormGradientTable<Tile::out_channels>;
+  __shared__ __align__(16) float floats[Made ? Table::floats : 1];
+  const std::conditional_t<Made, Table, NoNorm> table(floats, source, at.n, out_first);
+  if constexpr (Made) __syncthreads();
 
   // Both operands lie in memory as rows of pairs and are transposed on the way. Fragments of A want the
   // matrices (pairs of row h; first two voxels, second two), (pairs of row h + rows; the same), those of B
@@ -132,6 +153,8 @@ __global__ void __launch_bounds__(threads, 2)
 #pragma unroll 1
   for (int i = 0; i < at.march; ++i) {
     ptx::wait_copies<0>();
+    if constexpr (Made)
+      copy_dy_plane.make(table, dy_planes + i % dy_ring * Tile::dy_plane_bytes, source_plane);
     __syncthreads();  // the copies are there, and the planes that the next ones replace are done with
     if (i + 1 < at.march) {
       copy_x(i + 3);
@@ -149,15 +172,18 @@ __global__ void __launch_bounds__(threads, 2)
 }  // namespace
 
 void conv3d_backward_weight_first_layer(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
-                                        int multiprocessors, const Exec& exec) {
+                                        int multiprocessors, const Exec& exec,
+                                        const NormInputGradient* source) {
   if (dy.elements() == 0) return;
   WorkspaceScope scope(*exec.workspace);
   const View<const bfloat16> in = first_layer_input(x, scope, exec);
   const HaloGrid grid = first_layer_grid(Tile::height, dy, multiprocessors);
   const int64_t count = dy.c * x.c * 27, pieces = grid.blocks() / grid.groups;
   float* const partials = scope.allocate<float>(static_cast<size_t>(pieces * count));
-  first_wgrad_kernel<<<blocks_for(grid.blocks(), 1), threads, 0, stream_of(exec)>>>(
-      partials, dy, in, static_cast<int>(x.c), grid);
+  const auto kernel = source != nullptr ? first_wgrad_kernel<true> : first_wgrad_kernel<false>;
+  kernel<<<blocks_for(grid.blocks(), 1), threads, 0, stream_of(exec)>>>(
+      partials, dy, in, static_cast<int>(x.c), grid,
+      source != nullptr ? norm_gradient_source(*source, {}) : NormGradientSource{});
   check_launch();
   accumulate_pieces(dweight, partials, count, pieces, exec);
 }

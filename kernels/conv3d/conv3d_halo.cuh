@@ -67,14 +67,16 @@ class PlaneCopy {
   __device__ PlaneCopy(const View<const bfloat16>& in, int64_t n, int h, int w)
       : PlaneCopy(in, n, h, [w](int column) { return w + column; }) {}
 
-  /// Starts the copies of plane d, channels from `channel` on, to `plane` in shared memory.
-  __device__ __forceinline__ void operator()(uint32_t plane, int d, int channel = 0) const {
+  /// Starts the copies of plane d, channels from `channel` on, to `plane` in shared memory. What lies at the
+  /// same places of another view is so many elements further on.
+  template <class Distance = int>
+  __device__ __forceinline__ void operator()(uint32_t plane, int d, Distance channel = 0) const {
     part<1>(plane, d, channel, 0);
   }
 
   /// Those of one of so many equal parts of it.
-  template <int Parts>
-  __device__ __forceinline__ void part(uint32_t plane, int d, int channel, int index) const {
+  template <int Parts, class Distance>
+  __device__ __forceinline__ void part(uint32_t plane, int d, Distance channel, int index) const {
     constexpr int turns = (Rows + rows_at_once - 1) / rows_at_once,
                   turns_a_part = (turns + Parts - 1) / Parts;
     const bool plane_inside = static_cast<unsigned>(d) < static_cast<unsigned>(depth_);
@@ -100,14 +102,21 @@ class PlaneCopy {
   template <int Parts>
   __device__ __forceinline__ void normalise(const NormTable<Channels>& norm, uint32_t plane, int d,
                                             int index) const {
+    if (static_cast<unsigned>(d) >= static_cast<unsigned>(depth_) || !active_[0]) return;
+    if (!norm.applies(own_chunk())) return;
+    const auto chunk = norm.chunk(own_chunk());
+    for_each_copied<Parts>(plane, d, index, [&](uint32_t address, const bfloat16*) { chunk.apply(address); });
+  }
+
+  /// Calls body(address in shared memory, where it has been copied from) for the 16 bytes, always of
+  /// own_chunk(), that this thread has copied by part<Parts>() from within the view.
+  template <int Parts, class Body>
+  __device__ __forceinline__ void for_each_copied(uint32_t plane, int d, int index, const Body& body) const {
     static_assert(copies_a_row == 1 || Threads % chunks == 0, "a thread's copies are of the same channels");
     constexpr int turns = (Rows + rows_at_once - 1) / rows_at_once,
                   turns_a_part = (turns + Parts - 1) / Parts;
-    if (static_cast<unsigned>(d) >= static_cast<unsigned>(depth_) || !active_[0]) return;
-    const int thread = static_cast<int>(threadIdx.x), first = index * turns_a_part * rows_at_once,
-              own = (rows_at_once > 1 ? thread % copies : thread) % chunks;
-    if (!norm.applies(own)) return;
-    const auto chunk = norm.chunk(own);
+    if (static_cast<unsigned>(d) >= static_cast<unsigned>(depth_)) return;
+    const int first = index * turns_a_part * rows_at_once;
 #pragma unroll
     for (int i = 0; i < copies_a_row; ++i) {
       if (!active_[i]) continue;
@@ -117,9 +126,13 @@ class PlaneCopy {
         const int row = first + turn * rows_at_once;
         if ((Parts * turns_a_part * rows_at_once <= Rows || row_ + row < Rows) &&
             static_cast<unsigned>(h_ + row) < height_[i])
-          chunk.apply(target + row * row_bytes);
+          body(target + row * row_bytes, source_[i] + d * stride_d_ + row * stride_h_);
       }
     }
+  }
+  __device__ __forceinline__ int own_chunk() const {
+    const int thread = static_cast<int>(threadIdx.x);
+    return (rows_at_once > 1 ? thread % copies : thread) % chunks;
   }
 
  private:

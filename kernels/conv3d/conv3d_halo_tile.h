@@ -114,6 +114,9 @@ struct HaloWgradTile {
               sums = channels * output_pitch * 4;
     return planes > sums ? planes : sums;
   }
+  /// With a plane of a norm's input, from which and dy its gradient is made: a thread reads of it what it has
+  /// copied itself.
+  VG_INLINE constexpr int shared_bytes_of_gradient() const { return shared_bytes() + dy_plane_bytes(); }
 };
 
 }  // namespace vg::kernels

@@ -7,6 +7,7 @@
 #include "kernels/common/ptx/vector_access.cuh"
 #include "kernels/conv3d/conv3d_cuda.h"
 #include "kernels/conv3d/conv3d_halo.cuh"
+#include "kernels/conv3d/conv3d_norm_gradient.cuh"
 
 namespace vg::kernels::cuda {
 
@@ -72,11 +73,12 @@ __device__ __forceinline__ void store_sums(float* partial, float* shared, const 
     partial[i / run * in_channels * 27 + i % run] = shared[i / run * output_pitch + i % run];
 }
 
-// With `Norm`, the norm is applied to x.
-template <bool Norm>
+// With `Norm`, the norm is applied to x. With `Made`, dy is made as it is read, and left where blocks of the
+// first input channels are told to.
+template <bool Norm, bool Made>
 __global__ void __launch_bounds__(threads, 2)
     halo_wgrad_kernel(float* partials, View<const bfloat16> dy, View<const bfloat16> x, HaloGrid grid,
-                      NormArguments norm_of_x) {
+                      NormArguments norm_of_x, NormGradientSource source) {
   extern __shared__ __align__(128) unsigned char shared_memory[];
   const uint32_t x_planes = ptx::shared_address(shared_memory), dy_planes = x_planes + x_ring * x_plane_bytes;
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, kw = thread / 32 % 3,
@@ -91,7 +93,11 @@ __global__ void __launch_bounds__(threads, 2)
   const PlaneCopy<threads, height + 2, width + 2, channels> x_copy(x, at.n, at.h - 1, at.w - 1);
   const PlaneCopy<threads, height, width, channels> dy_copy(dy, at.n, at.h, at.w);
   const auto copy_x = [&](int i) { x_copy(x_planes + i % x_ring * x_plane_bytes, at.d - 1 + i); };
-  const auto copy_dy = [&](int i) { dy_copy(dy_planes + i % dy_ring * dy_plane_bytes, at.d + i); };
+  const uint32_t source_plane = dy_planes + dy_ring * dy_plane_bytes;
+  const auto copy_dy = [&](int i) {
+    dy_copy(dy_planes + i % dy_ring * dy_plane_bytes, at.d + i);
+    if constexpr (Made) dy_copy(source_plane, at.d + i, source.x_distance);
+  };
 #pragma unroll 1
   for (int i = 0; i < 3; ++i) copy_x(i);
   copy_dy(0);
@@ -103,6 +109,20 @@ __global__ void __launch_bounds__(threads, 2)
     if constexpr (Norm)
       x_copy.template normalise<1>(norm, x_planes + i % x_ring * x_plane_bytes, at.d - 1 + i, 0);
   };
+  using GradientTable = NormGradientTable<channels>;
+  __shared__ __align__(16) float gradient_floats[Made ? GradientTable::floats : 1];
+  const std::conditional_t<Made, GradientTable, NoNorm> gradient(gradient_floats, source, at.n, out_first);
+  const bool stored = Made && source.stored && in_first == 0;
+  const auto make_dy = [&](int i) {
+    if constexpr (Made) {
+      const uint32_t plane = dy_planes + i % dy_ring * dy_plane_bytes;
+      dy_copy.template for_each_copied<1>(plane, at.d + i, 0, [&](uint32_t address, const bfloat16* from) {
+        gradient.apply(dy_copy.own_chunk(), address, address - plane + source_plane,
+                       stored ? const_cast<bfloat16*>(from) + source.store_distance : nullptr);
+      });
+    }
+  };
+  if constexpr (Made) __syncthreads();
   if constexpr (Norm) {
     __syncthreads();
     ptx::wait_copies<0>();
@@ -122,6 +142,7 @@ __global__ void __launch_bounds__(threads, 2)
   for (int i = 0; i < at.march; ++i) {
     ptx::wait_copies<0>();
     if (i > 0) normalise_x(i + 2);
+    make_dy(i);
     __syncthreads();  // the copies are there, and the planes that the next ones replace are done with
     if (i + 1 < at.march) {
       copy_x(i + 3);
@@ -139,7 +160,8 @@ __global__ void __launch_bounds__(threads, 2)
 }  // namespace
 
 void conv3d_backward_weight_halo_tile(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
-                                      int multiprocessors, const Exec& exec, const InputNorm* norm) {
+                                      int multiprocessors, const Exec& exec, const InputNorm* norm,
+                                      const NormInputGradient* source, View<bfloat16> made) {
   require(norm == nullptr || input_norm_applies(*norm),
           "gradient of conv3d's weights on tensor cores: a norm of the input comes with one slope");
   if (dy.elements() == 0) return;
@@ -148,10 +170,15 @@ void conv3d_backward_weight_halo_tile(float* dweight, View<const bfloat16> dy, V
   WorkspaceScope scope(*exec.workspace);
   float* const partials = scope.allocate<float>(static_cast<size_t>(pieces * count));
   // More than 48 KiB must be asked for; halo_wgrad_applies() has seen that the device has it.
-  const auto kernel = norm != nullptr ? halo_wgrad_kernel<true> : halo_wgrad_kernel<false>;
-  check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, tile.shared_bytes()));
-  kernel<<<blocks_for(grid.blocks(), 1), threads, tile.shared_bytes(), stream_of(exec)>>>(
-      partials, dy, x, grid, norm != nullptr ? norm_arguments(*norm, x.c) : NormArguments{});
+  const int shared_bytes = source != nullptr ? tile.shared_bytes_of_gradient() : tile.shared_bytes();
+  const auto kernel =
+      source != nullptr
+          ? (norm != nullptr ? halo_wgrad_kernel<true, true> : halo_wgrad_kernel<false, true>)
+          : (norm != nullptr ? halo_wgrad_kernel<true, false> : halo_wgrad_kernel<false, false>);
+  check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
+  kernel<<<blocks_for(grid.blocks(), 1), threads, shared_bytes, stream_of(exec)>>>(
+      partials, dy, x, grid, norm != nullptr ? norm_arguments(*norm, x.c) : NormArguments{},
+      source != nullptr ? norm_gradient_source(*source, made) : NormGradientSource{});
   check_launch();
   accumulate_pieces(dweight, partials, count, pieces, exec);
 }

@@ -26,10 +26,14 @@ void conv3d_add_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const
                                const Conv3dParams& params, const Exec& exec);
 void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
                             const InputNorm* norm, const Conv3dParams& params, const Exec& exec);
+void conv3d_backward_weight(float* dweight, View<bfloat16> dy, const NormInputGradient& source,
+                            View<const bfloat16> x, const InputNorm* norm, const Conv3dParams& params,
+                            const Exec& exec);
+/// `means` may be null: then all is done.
 void conv3d_backward_through_norm(View<bfloat16> dx, float* dweight, float* dbias,
                                   const NormGradients& gradients, View<const bfloat16> dy,
                                   View<const bfloat16> x, const InputNorm& norm, const float* weight,
-                                  const Conv3dParams& params, const Exec& exec);
+                                  const Conv3dParams& params, float* means, const Exec& exec);
 }  // namespace cuda
 
 // Inference, see conv3d_inference.h.

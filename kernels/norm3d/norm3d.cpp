@@ -86,6 +86,18 @@ void norm3d_moments_to_statistics(float* mean, float* variance, const float* par
                    count, exec);
 }
 
+namespace {
+
+void check_gradients(const NormGradients& gradients, const InputNorm& norm) {
+  const char* const function = "norm3d_add_gradients";
+  require(norm.params.activation.kind != ActivationKind::prelu || gradients.slope != nullptr, function,
+          ": prelu needs the gradient of its slope, found null");
+  require((gradients.gamma == nullptr) == (gradients.beta == nullptr), function,
+          ": one of the gradients of gamma and beta is null, expected both or none");
+}
+
+}  // namespace
+
 void norm3d_add_gradients(float* means, const NormGradients& gradients, const NormGradientSums& sums,
                           const InputNorm& norm, const Exec& exec) {
   const char* const function = "norm3d_add_gradients";
@@ -95,11 +107,16 @@ void norm3d_add_gradients(float* means, const NormGradients& gradients, const No
   const bool prelu = norm.params.activation.kind == ActivationKind::prelu;
   require(sums.columns == 3 || (sums.columns == 2 && !prelu), function, ": ", sums.columns,
           " columns, expected 3, or 2 without prelu");
-  require(!prelu || gradients.slope != nullptr, function,
-          ": prelu needs the gradient of its slope, found null");
-  require((gradients.gamma == nullptr) == (gradients.beta == nullptr), function,
-          ": one of the gradients of gamma and beta is null, expected both or none");
+  check_gradients(gradients, norm);
   VG_DISPATCH_CUDA(exec, norm3d_add_gradients, means, gradients, sums, norm, exec);
+}
+
+void norm3d_add_gradients(float* means, const NormGradients& gradients, View<const bfloat16> dy,
+                          View<const bfloat16> x, const InputNorm& norm, const Exec& exec) {
+  require_same_shape("norm3d_add_gradients", dy, x);
+  require(x.elements() > 0, "norm3d_add_gradients: x is empty, expected at least one voxel and channel");
+  check_gradients(gradients, norm);
+  VG_DISPATCH_CUDA(exec, norm3d_add_gradients, means, gradients, dy, x, norm, exec);
 }
 
 void norm3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, View<const bfloat16> x,

@@ -109,8 +109,18 @@ struct NormGradientSums {
 };
 void norm3d_add_gradients(float* means, const NormGradients& gradients, const NormGradientSums& sums,
                           const InputNorm& norm, const Exec& exec);
+/// The first half in a pass over dy and x, for who has no sums.
+void norm3d_add_gradients(float* means, const NormGradients& gradients, View<const bfloat16> dy,
+                          View<const bfloat16> x, const InputNorm& norm, const Exec& exec);
 /// The second half: overwrites dx; dx may be dy.
 void norm3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, View<const bfloat16> x,
                            const InputNorm& norm, const float* means, const Exec& exec);
+
+/// What the second half makes dx from, for a kernel that makes it as it reads it, to the same bits.
+struct NormInputGradient {
+  View<const bfloat16> dy, x;
+  InputNorm norm;
+  const float* means;
+};
 
 }  // namespace vg::kernels

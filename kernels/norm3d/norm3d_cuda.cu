@@ -312,6 +312,26 @@ void add_parameter_gradients(float* means, const NormGradients& gradients, const
   }
 }
 
+// The same in a pass over dy and x.
+template <class T>
+void sum_gradients(float* means, const NormGradients& gradients, const View<const T>& dy,
+                   const View<const T>& x, const Parameters& parameters, const Norm3dParams& params,
+                   const Exec& exec) {
+  const int64_t groups = groups_of(x, params), voxels = x.voxels() / groups;
+  add_parameter_gradients(
+      means, gradients, parameters.variance, params, groups, x.c, voxels, exec,
+      [&](auto results, const GradientSums& to) {
+        with_lanes(
+            [&](auto lanes) {
+              channel_sums<results.value, lanes.value>(
+                  groups, voxels, x.c,
+                  GradientShare<results.value, lanes.value, T>{dy, x, VoxelIndex(dy, x), parameters}, to,
+                  exec);
+            },
+            dy, x);
+      });
+}
+
 template <class T>
 void input_gradient(const View<T>& dx, const View<const T>& dy, const View<const T>& x,
                     const Parameters& parameters, const Norm3dParams& params, const float* means,
@@ -372,20 +392,8 @@ void norm3d_backward(View<T> dx, float* dgamma, float* dbeta, float* dslope, Vie
                      const float* beta, const float* slope, const Norm3dParams& params, const Exec& exec) {
   WorkspaceScope scope(*exec.workspace);
   const Parameters parameters = parameters_of(mean, variance, gamma, beta, slope, params);
-  const int64_t groups = groups_of(x, params), voxels = x.voxels() / groups;
-  float* const means = scope.allocate<float>(static_cast<size_t>(2 * groups * x.c));
-  add_parameter_gradients(
-      means, {dgamma, dbeta, dslope}, variance, params, groups, x.c, voxels, exec,
-      [&](auto results, const GradientSums& to) {
-        with_lanes(
-            [&](auto lanes) {
-              channel_sums<results.value, lanes.value>(
-                  groups, voxels, x.c,
-                  GradientShare<results.value, lanes.value, T>{dy, x, VoxelIndex(dy, x), parameters}, to,
-                  exec);
-            },
-            dy, x);
-      });
+  float* const means = scope.allocate<float>(static_cast<size_t>(2 * groups_of(x, params) * x.c));
+  sum_gradients(means, {dgamma, dbeta, dslope}, dy, x, parameters, params, exec);
   input_gradient(dx, dy, x, parameters, params, means, exec);
 }
 
@@ -399,6 +407,11 @@ void norm3d_add_gradients(float* means, const NormGradients& gradients, const No
                                                                   norm.variance, norm.params.eps},
                                 to, exec);
                           });
+}
+
+void norm3d_add_gradients(float* means, const NormGradients& gradients, View<const bfloat16> dy,
+                          View<const bfloat16> x, const InputNorm& norm, const Exec& exec) {
+  sum_gradients(means, gradients, dy, x, parameters_of(norm), norm.params, exec);
 }
 
 void norm3d_gradient_sums(float* sums, View<const bfloat16> dy, View<const bfloat16> x, const InputNorm& norm,

@@ -34,6 +34,8 @@ void norm3d_moments_to_statistics(float* mean, float* variance, const float* par
                                   int64_t pieces, int64_t channels, int64_t count, const Exec& exec);
 void norm3d_add_gradients(float* means, const NormGradients& gradients, const NormGradientSums& sums,
                           const InputNorm& norm, const Exec& exec);
+void norm3d_add_gradients(float* means, const NormGradients& gradients, View<const bfloat16> dy,
+                          View<const bfloat16> x, const InputNorm& norm, const Exec& exec);
 void norm3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, View<const bfloat16> x,
                            const InputNorm& norm, const float* means, const Exec& exec);
 /// NormGradientSums of one piece and two columns, [groups, channels, 2], from a pass over dy and x: for ops

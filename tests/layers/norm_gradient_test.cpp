@@ -1,0 +1,83 @@
+// A norm that leaves the second half of its backward to the convolution before it, against one that does it.
+#ifdef VOXGRAD_WITH_CUDA
+
+#include "layers/norm_gradient.h"
+
+#include "engine/recompute.h"
+#include "layers/conv3d.h"
+#include "layers/dice.h"
+#include "layers/elementwise.h"
+#include "layers/norm_conv3d.h"
+#include "support/devices.h"
+#include "support/gradcheck.h"
+
+namespace vg::test {
+namespace {
+
+using NormGradientTest = DeviceTest;
+INSTANTIATE_TEST_SUITE_P(Devices, NormGradientTest, ::testing::Values(Device::cuda),
+                         [](const auto& parameter) { return device_name(parameter.param); });
+
+struct Case {
+  int64_t in, channels;
+  bool per_instance, input_wanted;
+};
+
+// Gradients of two convolutions with a norm behind each, the first applied by the second convolution. What
+// recompute() hands on is finished: with `finished` norms and convolutions are in different functions.
+std::vector<std::vector<float>> run(const Case& c, bool finished) {
+  const Device device = Device::cuda;
+  Tensor x = random_activation({2, 2, 3, 4, c.in}, 1, device, -2, 3).detach().to(DType::bfloat16);
+  x.set_requires_grad(c.input_wanted);
+  const Tensor first = random_parameter({c.channels, c.in, 3, 3, 3}, 2, device),
+               second = random_parameter({c.channels, c.channels, 3, 3, 3}, 3, device),
+               gamma = random_parameter({c.channels}, 4, device, 0.5f, 1.5f),
+               beta = random_parameter({c.channels}, 5, device, 0.2f, 1);
+  const Conv3dParams first_params{.in_channels = c.in, .out_channels = c.channels},
+      second_params{.in_channels = c.channels, .out_channels = c.channels};
+  const FusedActivation relu{.params = {.kind = ActivationKind::relu}};
+  const auto apart = [&](const TensorFunction& function, const Tensor& input, const Tensor& parameter) {
+    return finished ? recompute(function, {input}, {parameter}) : function({input});
+  };
+  ChannelStatistics of_y{}, of_z{.per_instance = c.per_instance};
+  const Tensor y =
+      apart([&](const auto& in) { return conv3d(in[0], first, {}, first_params, &of_y); }, x, first);
+  const Tensor z = apart(
+      [&](const auto& in) {
+        return norm_conv3d(in[0], {of_y, gamma, beta, relu}, second, {}, second_params, &of_z);
+      },
+      y, second);
+  const Tensor result = c.per_instance ? instance_norm(z, {}, {}, relu, 1e-5f, {{}, of_z})
+                                       : batch_norm(z, gamma, beta, {}, {}, {.activation = relu}, {{}, of_z});
+  const Tensor labels = random_labels({2, 2, 3, 4, 1}, 7, static_cast<int>(c.channels), device);
+  dice_loss(result, labels).backward();
+  std::vector<std::vector<float>> results;
+  for (const Tensor& t : {first, second, gamma, beta}) results.push_back(t.grad().values());
+  if (c.input_wanted) results.push_back(x.grad().to(DType::float32).values());
+  return results;
+}
+
+TEST_P(NormGradientTest, GivesTheBitsOfANormThatDoesItAll) {
+  const Case cases[] = {
+      {4, 16, false, false}, {4, 32, true, true}, {16, 16, false, true}, {8, 80, false, true}};
+  for (const Case& c : cases) {
+    SCOPED_TRACE(testing::Message() << c.in << "->" << c.channels << ", input wanted " << c.input_wanted);
+    EXPECT_EQ(run(c, false), run(c, true));
+  }
+}
+
+// A gradient that is not finished must not be added to.
+TEST_P(NormGradientTest, AnotherReaderIsAnError) {
+  const Tensor x = random_activation({1, 2, 3, 4, 16}, 1, Device::cuda).detach().to(DType::bfloat16),
+               weight = random_parameter({16, 16, 3, 3, 3}, 2, Device::cuda),
+               labels = random_labels({1, 2, 3, 4, 1}, 3, 16, Device::cuda);
+  ChannelStatistics found{};
+  const Tensor y = conv3d(x, weight, {}, {.in_channels = 16, .out_channels = 16}, &found),
+               z = add(batch_norm(y, {}, {}, {}, {}, {}, {{}, found}), y);
+  EXPECT_THROW(dice_loss(z, labels).backward(), std::logic_error);
+}
+
+}  // namespace
+}  // namespace vg::test
+
+#endif
