@@ -255,7 +255,7 @@ bool strided_gemm_transposed_applies(const Conv3dParams& p, const View<const bfl
 bool strided_gemm_wgrad_applies(const Conv3dParams& p, const View<const bfloat16>& dy,
                                 const View<const bfloat16>& x, const CudaLimits& limits) {
   return x.c >= 32 && dy.c >= 64 && dy.w <= StridedGemmWgradTile::widest &&
-         strided_gemm_kernels_apply(p, x, dy, strided_gemm_wgrad_tile(x.c, dy.c).shared_bytes(), limits);
+         strided_gemm_kernels_apply(p, x, dy, strided_gemm_wgrad_shared_bytes(x.c, dy.c, dy.h, dy.w), limits);
 }
 
 Conv3dAlgorithm choose_conv3d_algorithm(const Conv3dParams& params, const View<const bfloat16>& out,

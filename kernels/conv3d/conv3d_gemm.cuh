@@ -9,6 +9,7 @@
 #include "kernels/conv3d/conv3d_cuda.h"
 #include "kernels/conv3d/conv3d_gemm_tile.h"
 #include "kernels/conv3d/conv3d_moments.cuh"
+#include "kernels/conv3d/conv3d_pieces.cuh"
 
 namespace vg::kernels::cuda {
 
@@ -49,10 +50,9 @@ struct GemmProduct {
   View<bfloat16> out;
   View<const bfloat16> in;
   const uint32_t* packed;
-  const float* bias;  ///< or null
-  float* partials;    ///< of gemm_add_pieces() if there is more than one piece
-  unsigned* tickets;  ///< likewise, zero at the start
-  float* moments;     ///< see store_moments(), or null
+  const float* bias;       ///< or null
+  PieceMeetings meetings;  ///< of `pieces` pieces of every tile
+  float* moments;          ///< see store_moments(), or null
   int64_t pieces;
   int chunks;         ///< of 32 input channels
   int column_blocks;  ///< of the tile's columns
@@ -238,74 +238,6 @@ __device__ __forceinline__ void gemm_store_channels(LaneMoments<8>& moments, bfl
   sums.store(out);
 }
 
-/// Adds the sums of a tile's pieces, which blocks of one launch have: they meet in pairs, those that go on in
-/// pairs again; an odd one out goes on. Of the two at a meeting the block that comes first leaves its sums in
-/// scratch memory and is done; the other one waits until they are there, which is soon, for that block is
-/// running, adds them and goes on. a + b has the same bits whoever comes first. True for the block that has
-/// all of them. `shared`: memory for 16 sums of
-/// each of the block's threads, 16 bytes each, that nobody needs any more.
-template <class T>
-__device__ __forceinline__ bool gemm_add_pieces(const GemmProduct& p, int tile, int piece, unsigned* shared,
-                                                typename T::Sums& sums) {
-  constexpr int lane_floats = T::fragment_rows * T::fragments * 4;
-  constexpr unsigned stored = 4;  // added to a ticket; the arrivals are 1 and 2
-  const int tiles = p.column_blocks * p.position_blocks, thread = static_cast<int>(threadIdx.x);
-  int first_meeting = 0, count = static_cast<int>(p.pieces), index = piece;  // of the round
-  const auto next_round = [&] { first_meeting += count / 2, count = (count + 1) / 2, index /= 2; };
-#pragma unroll 1
-  while (true) {
-    while (count > 1 && index / 2 >= count / 2) next_round();
-    if (count == 1) return true;
-    const int meeting = (first_meeting + index / 2) * tiles + tile;
-    float* const place = p.partials + int64_t{meeting} * (T::threads * lane_floats) + thread * 4;
-    unsigned* const ticket = p.tickets + meeting;
-    __syncthreads();
-    if (thread == 0) *shared = atomicAdd(ticket, 1u);
-    __syncthreads();
-    if (*shared == 0) {
-#pragma unroll
-      for (int i = 0; i < T::fragment_rows; ++i) {
-#pragma unroll
-        for (int j = 0; j < T::fragments; ++j)
-          Lanes<4>{{sums[i][j][0], sums[i][j][1], sums[i][j][2], sums[i][j][3]}}.store(
-              place + (i * T::fragments + j) * (T::threads * 4));
-      }
-      __threadfence();
-      __syncthreads();
-      if (thread == 0) atomicAdd(ticket, stored);
-      return false;
-    }
-    if (thread == 0) {
-      while (atomicAdd(ticket, 0u) < stored) {
-      }
-    }
-    __syncthreads();
-    __threadfence();
-    // Through shared memory: copies on their way take no registers.
-    constexpr int words = lane_floats / 4, at_once = words < 16 ? words : 16;
-    static_assert(at_once * T::threads * 16 <= T::shape.shared_bytes() &&
-                  T::threads * lane_floats == T::positions * T::columns);
-    const uint32_t own = ptx::shared_address(shared) + thread * 16;
-#pragma unroll
-    for (int first = 0; first < words; first += at_once) {
-#pragma unroll
-      for (int i = 0; i < at_once; ++i)
-        ptx::copy_16_async(own + i * (T::threads * 16), place + (first + i) * (T::threads * 4), true);
-      ptx::commit_copies();
-      ptx::wait_copies<0>();
-#pragma unroll
-      for (int i = 0; i < at_once; ++i) {
-        uint32_t values[4];
-        ptx::load_shared_16(values, own + i * (T::threads * 16));
-        float(&to)[4] = sums[(first + i) / T::fragments][(first + i) % T::fragments];
-#pragma unroll
-        for (int k = 0; k < 4; ++k) to[k] += __uint_as_float(values[k]);
-      }
-    }
-    next_round();
-  }
-}
-
 /// Stores the warp's sums, from position `first` on and the block's from output channel `first_channel` on,
 /// as results. Warp w has the (w % warps_c)-th 32 of every 32 * warps_c channels. With `Moments` the block's
 /// moments too.
@@ -347,7 +279,13 @@ template <class T, bool Moments>
 __device__ __forceinline__ void gemm_finish(const GemmProduct& p, int warp_first, float* shared,
                                             typename T::Sums& sums) {
   const GemmPart part(p, ptx::block_index());  // not kept in registers until here
-  if (!gemm_add_pieces<T>(p, part.tile(p), part.piece, reinterpret_cast<unsigned*>(shared), sums)) return;
+  constexpr int lane_floats = T::fragment_rows * T::fragments * 4;
+  static_assert(PieceMeetings::shared_bytes(T::threads, lane_floats) <= T::shape.shared_bytes() &&
+                T::threads * lane_floats == T::positions * T::columns);
+  if (!p.meetings.add<T::threads>(sums, static_cast<int>(p.pieces), part.piece,
+                                  p.column_blocks * p.position_blocks, part.tile(p),
+                                  reinterpret_cast<unsigned*>(shared)))
+    return;
   gemm_store_sums<T, Moments>(p, part.position_block, part.position_block * T::positions + warp_first,
                               int64_t{part.column_block} * T::columns, shared, sums);
 }
@@ -432,11 +370,8 @@ void launch_product(const GemmOperands& o, int64_t position_blocks, int64_t piec
   WorkspaceScope scope(*exec.workspace);
   uint32_t* const packed = scope.allocate<uint32_t>(
       static_cast<size_t>(column_blocks * T::planes * chunks * T::kernel_size * (T::weight_bytes / 4)));
-  const int64_t meetings = (pieces - 1) * column_blocks * position_blocks;
-  unsigned* const tickets = meetings > 0 ? scope.allocate<unsigned>(static_cast<size_t>(meetings)) : nullptr;
-  if (meetings > 0)
-    check_cuda(
-        cudaMemsetAsync(tickets, 0, static_cast<size_t>(meetings) * sizeof(unsigned), stream_of(exec)));
+  const PieceMeetings meetings = prepare_meetings(scope, (pieces - 1) * column_blocks * position_blocks,
+                                                  T::positions * T::columns, exec);
   gemm_pack_kernel<T>
       <<<blocks_for(column_blocks * (T::columns / gemm_pack_outputs) * 2 * chunks, 1), block_threads, 0,
          stream_of(exec)>>>(packed, o.weight, o.order, out.c, in.c, static_cast<int>(chunks));
@@ -445,15 +380,12 @@ void launch_product(const GemmOperands& o, int64_t position_blocks, int64_t piec
                       in,
                       packed,
                       o.bias,
-                      nullptr,
-                      tickets,
+                      meetings,
                       nullptr,
                       pieces,
                       static_cast<int>(chunks),
                       static_cast<int>(column_blocks),
                       static_cast<int>(position_blocks)};
-  if (pieces > 1)
-    product.partials = scope.allocate<float>(static_cast<size_t>(meetings * T::positions * T::columns));
   // A block's positions may belong to two samples.
   const bool moments = o.statistics != nullptr && (out.n == 1 || !o.statistics->per_instance);
   if (moments) product.moments = allocate_moments(scope, position_blocks, out.c);

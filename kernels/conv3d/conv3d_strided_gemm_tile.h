@@ -74,9 +74,11 @@ struct StridedGemmTransposedTile : StridedGemmTile {
 /// The gradient of the weights: a block takes fine and coarse channels of one kd and its nine taps: 32 and
 /// 128, for which it reads least, 64 and 64 or 32 and 64. A warp takes 16 fine and 32 coarse channels: 36
 /// products of 16 voxels for 11 loads, 144 sums a lane. In a stage it takes 16 voxels twice; with 32 and 64
-/// channels there are twice as many voxels, and each half of the warps takes every other 16.
+/// channels there are twice as many voxels, and each half of the warps takes every other 16. Or, `outer`, the
+/// halves take kd = 0 and 2, of the same fine planes, and all voxels of the stage.
 struct StridedGemmWgradTile : StridedGemmTile {
   int fine_channels, coarse_channels;
+  bool outer = false;
 
   static constexpr int widest = 31;  ///< coarse voxels a row: taps reach one stage back
   /// The stages of a parity move through a ring: the one before, the one in use, and those that are copied.
@@ -85,8 +87,12 @@ struct StridedGemmWgradTile : StridedGemmTile {
   static constexpr int ring_row_bytes = 128;
   static constexpr int taps = 9, fragments = 4, sums = taps * fragments * 4;  ///< of a lane
 
-  VG_INLINE constexpr int halves() const { return 64 * 64 / (fine_channels * coarse_channels); }
-  VG_INLINE constexpr int positions() const { return 32 * halves(); }  ///< of a stage
+  /// Of warps that take the same channels.
+  VG_INLINE constexpr int groups() const { return 64 * 64 / (fine_channels * coarse_channels); }
+  VG_INLINE constexpr int halves() const { return outer ? 1 : groups(); }
+  VG_INLINE constexpr int planes() const { return outer ? 2 : 1; }     ///< kd of a block
+  VG_INLINE constexpr int positions() const { return 32 * groups(); }  ///< of a stage
+  VG_INLINE constexpr int turns() const { return positions() / (16 * halves()); }
   VG_INLINE constexpr int ring_bytes() const { return ring * positions() * ring_row_bytes; }
   /// Zeros follow each ring of fine channels at the same distance.
   VG_INLINE constexpr int ring_pitch() const { return ring_bytes() + zero_bytes; }
@@ -102,6 +108,22 @@ struct StridedGemmWgradTile : StridedGemmTile {
 constexpr StridedGemmWgradTile strided_gemm_wgrad_tile(int64_t fine_channels, int64_t coarse_channels) {
   if ((coarse_channels - 1) % 128 >= 64) return {{}, 32, 128};
   return {{}, (fine_channels - 1) % 64 < 32 ? 32 : 64, 64};
+}
+/// The one for kd = 0 and 2 beside the one of 32 and 128 channels, which takes kd = 1 then: both sides are
+/// read less often.
+inline constexpr StridedGemmWgradTile strided_gemm_wgrad_outer_tile{{}, 32, 64, true};
+/// Whether that is taken: kd = 0 takes the fine plane before, which must not be more than a stage back.
+constexpr bool strided_gemm_wgrad_outer_applies(int64_t fine_channels, int64_t coarse_channels,
+                                                int64_t height, int64_t width) {
+  return strided_gemm_wgrad_tile(fine_channels, coarse_channels).coarse_channels == 128 &&
+         height * width + width + 1 <= strided_gemm_wgrad_outer_tile.positions();
+}
+/// Shared memory of a block.
+constexpr int strided_gemm_wgrad_shared_bytes(int64_t fine_channels, int64_t coarse_channels, int64_t height,
+                                              int64_t width) {
+  return strided_gemm_wgrad_outer_applies(fine_channels, coarse_channels, height, width)
+             ? strided_gemm_wgrad_outer_tile.shared_bytes()
+             : strided_gemm_wgrad_tile(fine_channels, coarse_channels).shared_bytes();
 }
 
 /// Pieces into which `steps` are cut for so many blocks of a piece: those that take least where a GPU of so

@@ -103,6 +103,18 @@ TEST(StridedGemmTileTest, PiecesShareTheWork) {
   }
 }
 
+// kd = 0 and 2 share a block where their planes do not lie further apart than a stage, taps' reach included.
+TEST(StridedGemmTileTest, OuterPlanesShareBlocksWhereTheyAreSmall) {
+  EXPECT_TRUE(strided_gemm_wgrad_outer_applies(128, 256, 8, 5));    // 14x16x10 to 7x8x5
+  EXPECT_FALSE(strided_gemm_wgrad_outer_applies(64, 128, 16, 10));  // 28x32x20 to 14x16x10
+  EXPECT_FALSE(strided_gemm_wgrad_outer_applies(128, 64, 8, 5));
+  EXPECT_TRUE(strided_gemm_wgrad_outer_applies(32, 128, 8, 7));
+  EXPECT_FALSE(strided_gemm_wgrad_outer_applies(32, 128, 7, 8));
+  EXPECT_EQ(strided_gemm_wgrad_shared_bytes(128, 256, 8, 5), strided_gemm_wgrad_outer_tile.shared_bytes());
+  EXPECT_EQ(strided_gemm_wgrad_shared_bytes(64, 128, 16, 10),
+            strided_gemm_wgrad_tile(64, 128).shared_bytes());
+}
+
 // --- Results -----------------------------------------------------------------------------------------------
 
 #ifdef VOXGRAD_WITH_CUDA
@@ -138,7 +150,7 @@ const PiecesCase cases[] = {
     {{kernel3(32, 64), 2, 3, 2, 5}, 1},    {{kernel3(64, 128), 1, 5, 7, 3}, 3},
     {{kernel3(48, 64), 1, 17, 1, 2}, 2},   {{kernel3(32, 128), 1, 2, 17, 35}, 1},
     {{kernel3(96, 80), 3, 1, 7, 16}, 1},   {{kernel3(32, 64), 1, 1, 3, 61}, 2},
-    {{kernel3(128, 64), 1, 17, 15, 9}, 0},
+    {{kernel3(128, 64), 1, 17, 15, 9}, 0}, {{kernel3(32, 128), 1, 7, 15, 13}, 2},
 };
 
 using Conv3dStridedGemmTest = DeviceTest;
