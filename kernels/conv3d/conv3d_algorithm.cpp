@@ -184,8 +184,11 @@ bool gemm_applies(const Conv3dParams& p, const View<const bfloat16>& out, const 
 bool gemm_warpgroup_applies(const Conv3dParams& p, const View<const bfloat16>& out,
                             const View<const bfloat16>& in, const CudaLimits& limits) {
   // Compute capability 9.0 has these instructions, later ones have others. There they have twice the rate of
-  // mma; below 64 columns the reads of the input from shared memory would bind them.
-  if (p.kernel_size != 3 || limits.compute_capability != 90 || std::min(out.c, in.c) < 64) return false;
+  // mma; below 64 columns the reads of the input from shared memory would bind them. Short rows: there mma
+  // goes without the columns of zeros, an eighth and more of the products, and reads half as much.
+  if (p.kernel_size != 3 || limits.compute_capability != 90 || std::min(out.c, in.c) < 64 ||
+      GemmPlaneTile::suits(out.c, out.w))
+    return false;
   const int shared_bytes =
       std::max(GemmTile{3, 64, true}.shared_bytes(), GemmTile{3, 128, true}.shared_bytes());
   return gemm_kernels_apply(p, out, in, shared_bytes, limits);

@@ -58,10 +58,14 @@ TEST_F(Conv3dAlgorithmTest, WarpgroupsTakeWideLayersOnTheirDeviceAlone) {
   constexpr CudaLimits h100{90, 232'448, 132}, b200{100, 232'448, 148};
   for (const int64_t in : {64, 80, 128}) {
     for (const int64_t out : {64, 80, 128}) {
-      EXPECT_EQ(choose(volume(out), volume(in), h100), Conv3dAlgorithm::gemm_warpgroup);
+      const bool short_rows = GemmPlaneTile::suits(out, 6);
+      EXPECT_EQ(choose(volume(out), volume(in), h100),
+                short_rows ? Conv3dAlgorithm::gemm : Conv3dAlgorithm::gemm_warpgroup);
       EXPECT_EQ(choose(volume(out), volume(in), b200), Conv3dAlgorithm::gemm);
     }
   }
+  const View<const bfloat16> long_rows = contiguous_view(volume(128).data, 1, 1, 4, 9, 128);
+  EXPECT_EQ(choose(long_rows, long_rows, h100), Conv3dAlgorithm::gemm_warpgroup);
   EXPECT_EQ(choose(volume(64), volume(32), h100), Conv3dAlgorithm::halo_tile);
   EXPECT_EQ(choose(volume(32), volume(128), h100), Conv3dAlgorithm::gemm);
   EXPECT_EQ(choose(volume(64), volume(64), h100, {64, 64, 1, 1, 0}), Conv3dAlgorithm::gemm);
