@@ -93,7 +93,7 @@ def add_kernels(report, kernels, demangled, launches, judged=re.compile("")):
                 _share(main.mma, main.total) if main else "-",
                 _share(whole.wide_loads, whole.loads),
                 f"{main.mma}" if main else "-",
-                f"{main.integer / main.mma:.2f}" if main else "-",
+                f"{main.integer / main.products:.2f}" if main else "-",
                 f"{main.ldsm} / {main.lds[16]} / {sum(main.lds.values()) - main.lds[16]}" if main else "-",
                 f"{main.ldgsts[16]} / {sum(main.ldg.values())}" if main else "-",
             ]
@@ -116,6 +116,7 @@ def add_kernels(report, kernels, demangled, launches, judged=re.compile("")):
                 else {
                     "instructions": main.total,
                     "mma": main.mma,
+                    "products": main.products,
                     "integer": main.integer,
                     "ldsm": main.ldsm,
                     "lds": dict(main.lds),

@@ -8,6 +8,7 @@ _ARCH = re.compile(r"(?:arch = sm_|\.target\s+sm_|EF_CUDA_SM)(\d+)")
 _FUNCTION = re.compile(r"(?:Function : |\.section\s+\.text\.)([\w$.]+)")
 _INSTRUCTION = re.compile(r"^\s*/\*([0-9a-f]{4,})\*/\s+(.*?)\s*;")
 _LABEL = re.compile(r"^\s*(\.L_[\w]+):")
+_WARPGROUP = re.compile(r"^HGMMA\.64x(\d+)x16\b")
 _BRANCH = re.compile(r"\bBRA(?:\.\S+)?\s.*?(?:0x([0-9a-f]+)|`\((\.L_\w+)\))")
 
 # Instructions of the integer units, and those that the multiply-add units carry out for them; uniform ones
@@ -52,6 +53,7 @@ class Mix:
 
     total: int = 0
     mma: int = 0
+    products: int = 0  # of mma.m16n8k16's size: a warp's share of a warpgroup's 64 x N x 16 is N / 8
     mma_bfloat16: int = 0
     integer: int = 0
     ldsm: int = 0
@@ -111,6 +113,8 @@ def mix_of(instructions):
         mix.total += 1
         if base in ("HMMA", "IMMA", "DMMA", "HGMMA"):
             mix.mma += 1
+            columns = _WARPGROUP.search(opcode)
+            mix.products += int(columns[1]) // 8 if columns else 1
             mix.mma_bfloat16 += "BF16" in opcode
         elif base == "LDSM":
             mix.ldsm += 1
@@ -252,7 +256,7 @@ def check_main_loop(kernel):
     mix = mix_of(loop.instructions)
     if not mix.mma_bfloat16:
         return []
-    ratio = mix.integer / mix.mma
+    ratio = mix.integer / mix.products
     narrow_shared = sum(n for width, n in mix.lds.items() if width != 16)
     narrow_copies = sum(n for width, n in mix.ldgsts.items() if width != 16)
     global_loads = sum(mix.ldg.values())

@@ -125,6 +125,11 @@ class SassTest(unittest.TestCase):
         (kernel,) = sass.parse_sass(SASS)
         self.assertTrue(all(rule.passed for rule in sass.check_main_loop(kernel)))
 
+    def test_a_warpgroups_products_count_as_those_of_its_warps(self):
+        (kernel,) = sass.parse_sass(SASS.replace("HMMA.16816.F32.BF16", "HGMMA.64x128x16.F32.BF16"))
+        mix = sass.mix_of(kernel.main_loop().instructions)
+        self.assertEqual((mix.mma, mix.products, mix.mma_bfloat16), (2, 32, 2))
+
     def test_labels_and_rules_that_fail(self):
         (kernel,) = sass.parse_sass(LABELS)
         self.assertEqual((kernel.name, kernel.architecture), ("_Z4wantPf", 90))
