@@ -183,60 +183,62 @@ struct TransposedRange {
   int64_t first, last;
 };
 
-/// A row of a transposed convolution with stride 2: Width inputs, and for a kernel of 3 one more, give the
-/// even and the odd outputs of 2 * Width positions. Along W, output 2j takes tap 1 of input j; output 2j + 1
-/// takes tap 2 of input j and tap 0 of input j + 1. For a kernel of 2 they are taps 0 and 1 of input j.
-template <class Products, int K, int Width>
+/// Rows of a transposed convolution with stride 2: Width inputs of each, and for a kernel of 3 one more, give
+/// the even and the odd outputs of 2 * Width positions. Along W, output 2j takes tap 1 of input j; output
+/// 2j + 1 takes tap 2 of input j and tap 0 of input j + 1. For a kernel of 2 they are taps 0 and 1 of input
+/// j.
+template <class Products, int K, int Rows, int Width>
 __attribute__((noinline)) void transposed_tile(const TileArguments& a, const TransposedRange& range) {
   constexpr int inputs = K == 3 ? Width + 1 : Width;
-  Vec sum[2][Width];  // of even and of odd outputs
-  Vec(&even)[Width] = sum[0], (&odd)[Width] = sum[1];
+  Vec sum[Rows][2 * Width];
   const Vec bias = load(a.bias);
 #pragma GCC unroll 32
-  for (int j = 0; j < Width; ++j) even[j] = odd[j] = bias;
-  ask_for_outputs<1, 2 * Width>(a);
+  for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 32
+    for (int j = 0; j < 2 * Width; ++j) sum[r][j] = bias;
+  }
+  ask_for_outputs<Rows, 2 * Width>(a);
   for_each_row_of_taps<K>(a, [&](const float* x, const float* weights, int64_t channels) {
 #pragma GCC unroll 1
     for (int64_t c = 0; c < channels; ++c, ++x, weights += K * lanes) {
       Vec w[K];
 #pragma GCC unroll 3
       for (int k = 0; k < K; ++k) w[k] = load(weights + k * lanes);
-      const float* p = x;
 #pragma GCC unroll 32
-      for (int j = 0; j < inputs; ++j, p += a.x_stride_w) {
-        const Vec v = broadcast(*p);
-        if (K == 3 && j > 0) odd[j - 1] = Products::multiply_add(w[0], v, odd[j - 1]);
-        if (j < Width) even[j] = Products::multiply_add(w[K - 2], v, even[j]);
-        if (j < Width) odd[j] = Products::multiply_add(w[K - 1], v, odd[j]);
+      for (int r = 0; r < Rows; ++r) {
+        const float* p = x + r * a.x_stride_row;
+#pragma GCC unroll 32
+        for (int j = 0; j < inputs; ++j, p += a.x_stride_w) {
+          const Vec v = broadcast(*p);
+          if (K == 3 && j > 0) sum[r][2 * j - 1] = Products::multiply_add(w[0], v, sum[r][2 * j - 1]);
+          if (j < Width) sum[r][2 * j] = Products::multiply_add(w[K - 2], v, sum[r][2 * j]);
+          if (j < Width) sum[r][2 * j + 1] = Products::multiply_add(w[K - 1], v, sum[r][2 * j + 1]);
+        }
       }
     }
   });
   activate(sum, a);
   const bool whole = range.first == 0 && range.last == 2 * Width;
+  const auto exists = [&](int j) { return whole || (j >= range.first && j < range.last); };
   if (a.add) {
     with_block(a.out_channels, [&](const auto& block) {
-      float* p = a.y;
 #pragma GCC unroll 32
-      for (int j = 0; j < Width; ++j, p += 2 * a.y_stride_w) {
-        if (whole || (2 * j >= range.first && 2 * j < range.last)) even[j] += block.load(p);
-        if (whole || (2 * j + 1 >= range.first && 2 * j + 1 < range.last))
-          odd[j] += block.load(p + a.y_stride_w);
+      for (int r = 0; r < Rows; ++r) {
+        const float* p = a.y + r * a.y_stride_row;
+#pragma GCC unroll 32
+        for (int j = 0; j < 2 * Width; ++j, p += a.y_stride_w) {
+          if (exists(j)) sum[r][j] += block.load(p);
+        }
       }
     });
   }
   with_store(a, [&](const auto& put) {
-    float* p = a.y;
-    if (whole) {
 #pragma GCC unroll 32
-      for (int j = 0; j < Width; ++j, p += 2 * a.y_stride_w) {
-        put(p, even[j]);
-        put(p + a.y_stride_w, odd[j]);
-      }
-    } else {
+    for (int r = 0; r < Rows; ++r) {
+      float* p = a.y + r * a.y_stride_row;
 #pragma GCC unroll 32
-      for (int j = 0; j < Width; ++j, p += 2 * a.y_stride_w) {
-        if (2 * j >= range.first && 2 * j < range.last) put(p, even[j]);
-        if (2 * j + 1 >= range.first && 2 * j + 1 < range.last) put(p + a.y_stride_w, odd[j]);
+      for (int j = 0; j < 2 * Width; ++j, p += a.y_stride_w) {
+        if (exists(j)) put(p, sum[r][j]);
       }
     }
   });

@@ -9,36 +9,45 @@ namespace vg::kernels::cpu::VG_ISA {
 namespace {
 
 struct Tile {
-  int width;  // inputs
+  int rows, width;  // of inputs
   void (*run)(const TileArguments&, const TransposedRange&);
 };
 
-template <class Products, int K, int Width>
+template <class Products, int K, int Rows, int Width>
 constexpr Tile tile() {
-  if constexpr (2 * Width <= tile_vectors) {
-    return {Width, transposed_tile<Products, K, Width>};
+  if constexpr (2 * Rows * Width <= tile_vectors) {
+    return {Rows, Width, transposed_tile<Products, K, Rows, Width>};
   } else {
-    return {0, nullptr};
+    return {0, 0, nullptr};
   }
 }
 
 template <class P, int K>
-inline constexpr Tile tiles[] = {tile<P, K, 10>(), tile<P, K, 9>(), tile<P, K, 8>(), tile<P, K, 7>(),
-                                 tile<P, K, 6>(),  tile<P, K, 5>(), tile<P, K, 4>(), tile<P, K, 3>(),
-                                 tile<P, K, 2>(),  tile<P, K, 1>()};
+inline constexpr Tile tiles[] = {
+    tile<P, K, 1, 10>(), tile<P, K, 1, 9>(), tile<P, K, 1, 8>(), tile<P, K, 1, 7>(), tile<P, K, 1, 6>(),
+    tile<P, K, 1, 5>(),  tile<P, K, 1, 4>(), tile<P, K, 1, 3>(), tile<P, K, 1, 2>(), tile<P, K, 1, 1>(),
+    tile<P, K, 2, 5>(),  tile<P, K, 2, 4>(), tile<P, K, 2, 3>(), tile<P, K, 2, 2>()};
 
-// The tile that covers `width` inputs in the fewest FMAs, the widest of those.
+// The tile that covers `height` x `width` inputs in the fewest FMAs, the widest of those.
 template <class Products, int K>
-const Tile& choose_tile(int64_t width) {
+const Tile& choose_tile(int64_t height, int64_t width) {
   const Tile* best = nullptr;
   int64_t best_cost = 0;
   for (const Tile& t : tiles<Products, K>) {
-    if (t.run == nullptr || t.width > width) continue;
-    const int64_t busy = t.width > 4 ? t.width : 4;  // fewer sums wait for the latency of their FMAs
-    const int64_t cost = (width + t.width - 1) / t.width * (busy + 1);
+    if (t.run == nullptr || t.width > width || t.rows > height) continue;
+    const int64_t sums = t.rows * t.width, busy = sums > 5 ? sums : 5;  // fewer wait for their FMAs' latency
+    const int64_t count = (width + t.width - 1) / t.width * ((height + t.rows - 1) / t.rows);
+    const int64_t cost = count * (busy + 1);
     if (best == nullptr || cost < best_cost) best = &t, best_cost = cost;
   }
   return *best;
+}
+
+template <class Products, int K>
+const Tile& single_row_tile(int width) {
+  const Tile* result = tiles<Products, K>;
+  while (result->rows != 1 || result->width != width) ++result;
+  return *result;
 }
 
 // One axis. Output z counts as u = z + shift, so that pair j = u / 2 holds the outputs that take tap 1 of
@@ -48,27 +57,92 @@ struct AxisTaps {
   int count = 0;
   int64_t input[2];
   int tap[2];
-  void add(int64_t index, int tap_index, int64_t extent) {
-    if (index < 0 || index >= extent) return;
+  // Unless none of `rows` inputs from `index` on exists.
+  void add(int64_t index, int tap_index, int64_t rows, int64_t extent) {
+    if (index + rows <= 0 || index >= extent) return;
     input[count] = index;
     tap[count++] = tap_index;
   }
 };
 
 template <int K>
-AxisTaps axis_taps(int64_t output, int64_t shift, int64_t extent) {
+AxisTaps axis_taps(int64_t output, int64_t rows, int64_t shift, int64_t extent) {
   AxisTaps taps;
   const int64_t u = output + shift, input = u / 2 - shift;
   if constexpr (K == 2) {
-    taps.add(input, static_cast<int>(u % 2), extent);
+    taps.add(input, static_cast<int>(u % 2), rows, extent);
   } else if (u % 2 == 0) {
-    taps.add(input, 1, extent);
+    taps.add(input, 1, rows, extent);
   } else {
-    taps.add(input, 2, extent);
-    taps.add(input + 1, 0, extent);
+    taps.add(input, 2, rows, extent);
+    taps.add(input + 1, 0, rows, extent);
   }
   return taps;
 }
+
+// One call: the operands, and a plan that depends on the shapes alone.
+template <int K>
+struct Transposed {
+  View<float> y;
+  View<const float> x;  // with zeros around it
+  PackedEpilogue epilogue;
+  int64_t shift, pairs;
+  const Tile &tile, &row_tile;
+  bool add, streamed;
+
+  // Rows h, h + 2 .. of plane d, as many as t has, for one block of output channels.
+  void run_rows(const Tile& t, BlockWeights& weights, int64_t n, int64_t d, int64_t h, int64_t block) const {
+    const AxisTaps depth = axis_taps<K>(d, 1, shift, x.d);
+    const AxisTaps height = axis_taps<K>(h, t.rows, shift, x.h);
+    RowTaps taps;
+    for (int i = 0; i < depth.count; ++i) {
+      for (int j = 0; j < height.count; ++j) {
+        taps.add(depth.input[i] * x.stride_d + height.input[j] * x.stride_h,
+                 depth.tap[i] * K + height.tap[j]);
+      }
+    }
+    TileArguments a{};
+    a.x_stride_w = x.stride_w, a.x_stride_row = x.stride_h;
+    a.x_stride_block = channel_block, a.channels = x.c;
+    a.taps = &taps, a.weights = weights.of(block), a.all_taps = K * K;
+    a.bias = epilogue.bias + block * lanes, a.activation = epilogue.kind;
+    if (epilogue.slope != nullptr) a.slope = epilogue.slope + block * lanes;
+    a.y_stride_w = y.stride_w, a.y_stride_row = 2 * y.stride_h;
+    a.out_channels = y.c - block * lanes < lanes ? y.c - block * lanes : lanes;
+    a.streamed = streamed, a.add = add;
+    for (int64_t pair = 0; pair < pairs; pair += t.width) {
+      const int64_t first = pair + t.width <= pairs ? pair : pairs - t.width;
+      const int64_t output = 2 * first - shift;
+      a.x = x.at(n, 0, 0, first - shift);
+      a.y = y.at(n, d, h, output) + block * lanes;
+      const int64_t left = y.w - output;
+      a.streams_ahead = 1, a.runs_ahead[0] = weights.ahead();
+      // The last tile overlaps the one before it, to which nothing may be added twice.
+      const int64_t done = add ? 2 * (pair - first) : 0, outside = output < 0 ? -output : 0;
+      t.run(a, {done > outside ? done : outside, left < 2 * t.width ? left : 2 * t.width});
+    }
+  }
+
+  void run_item(const WorkItem& item, BlockWeights& weights) const {
+    for (int64_t block = item.first_block; block < item.last_block; ++block) {
+      int64_t h = item.first_row;
+      for (; h + 2 * tile.rows <= item.last_row; h += 2 * tile.rows) {
+        run_rows(tile, weights, item.n, item.d, h, block);
+        run_rows(tile, weights, item.n, item.d, h + 1, block);
+      }
+      for (; h < item.last_row; ++h) run_rows(row_tile, weights, item.n, item.d, h, block);
+    }
+    if (streamed) finish_streaming();
+  }
+
+  void run(const Weights& weights, WorkspaceScope& scope) const {
+    const Schedule schedule(y, x, weights, 2 * tile.rows, 1);
+    const int64_t block_tiles =
+        y.n * y.d * ((y.h + tile.rows - 1) / tile.rows) * ((pairs + tile.width - 1) / tile.width);
+    schedule.run(weights, block_tiles, scope,
+                 [&](const WorkItem& item, BlockWeights& packed) { run_item(item, packed); });
+  }
+};
 
 template <class Products, int K>
 void run_transposed(View<float> y, View<const float> x, const Weights& weights, const Epilogue& epilogue,
@@ -76,48 +150,18 @@ void run_transposed(View<float> y, View<const float> x, const Weights& weights, 
   WorkspaceScope scope(*exec.workspace);
   const int64_t shift = K == 3 ? 1 - padding : 0, pairs = (y.w - 1 + shift) / 2 + 1;
   const int padded_by = K == 3 ? 1 + static_cast<int>(shift) : 0;
-  const View<const float> padded =
-      weights.bfloat16 ? bfloat16_pairs(x, padded_by, scope) : with_halo(x, padded_by, scope);
-  const PackedEpilogue packed_epilogue = pack_epilogue(epilogue, y.c, scope);
-  const Tile& tile = choose_tile<Products, K>(pairs);
-  const Schedule schedule(y, x, weights, 2, 1);
-  const bool streamed = !add && streams(y);
-  const int64_t block_tiles = y.n * y.d * y.h * ((pairs + tile.width - 1) / tile.width);
-  schedule.run(weights, block_tiles, scope, [&](const WorkItem& item, BlockWeights& packed) {
-    const AxisTaps depth = axis_taps<K>(item.d, shift, x.d);
-    for (int64_t block = item.first_block; block < item.last_block; ++block) {
-      for (int64_t h = item.first_row; h < item.last_row; ++h) {
-        const AxisTaps height = axis_taps<K>(h, shift, x.h);
-        RowTaps taps;
-        for (int i = 0; i < depth.count; ++i) {
-          for (int j = 0; j < height.count; ++j) {
-            taps.add(depth.input[i] * padded.stride_d + height.input[j] * padded.stride_h,
-                     depth.tap[i] * K + height.tap[j]);
-          }
-        }
-        TileArguments a{};
-        a.x_stride_w = padded.stride_w, a.x_stride_block = channel_block, a.channels = padded.c;
-        a.taps = &taps, a.weights = packed.of(block), a.all_taps = K * K;
-        a.bias = packed_epilogue.bias + block * lanes, a.activation = packed_epilogue.kind;
-        if (packed_epilogue.slope != nullptr) a.slope = packed_epilogue.slope + block * lanes;
-        a.y_stride_w = y.stride_w;
-        a.out_channels = y.c - block * lanes < lanes ? y.c - block * lanes : lanes;
-        a.streamed = streamed, a.add = add;
-        for (int64_t pair = 0; pair < pairs; pair += tile.width) {
-          const int64_t first = pair + tile.width <= pairs ? pair : pairs - tile.width;
-          const int64_t output = 2 * first - shift;
-          a.x = padded.at(item.n, 0, 0, first - shift);
-          a.y = y.at(item.n, item.d, h, output) + block * lanes;
-          const int64_t left = y.w - output;
-          a.streams_ahead = 1, a.runs_ahead[0] = packed.ahead();
-          // The last tile overlaps the one before it, to which nothing may be added twice.
-          const int64_t done = add ? 2 * (pair - first) : 0, outside = output < 0 ? -output : 0;
-          tile.run(a, {done > outside ? done : outside, left < 2 * tile.width ? left : 2 * tile.width});
-        }
-      }
-    }
-    if (streamed) finish_streaming();
-  });
+  const Tile& tile = choose_tile<Products, K>((y.h + 1) / 2, pairs);
+  const Transposed<K> transposed{
+      y,
+      weights.bfloat16 ? bfloat16_pairs(x, padded_by, scope) : with_halo(x, padded_by, scope),
+      pack_epilogue(epilogue, y.c, scope),
+      shift,
+      pairs,
+      tile,
+      single_row_tile<Products, K>(tile.width),
+      add,
+      !add && streams(y)};
+  transposed.run(weights, scope);
 }
 
 }  // namespace
