@@ -8,12 +8,12 @@ namespace vg::kernels::cpu::VG_ISA {
 
 namespace {
 
-template <class Products, int K, int Stride, int Rows, int Width>
+template <class Products, int K, int Stride, int Rows, int Width, int Blocks = 1>
 constexpr Tile tile() {
-  if constexpr (Rows * Width <= tile_vectors) {
-    return {Rows, Width, correlation_tile<Products, K, Stride, Rows, Width>};
+  if constexpr (Rows * Width * Blocks <= tile_vectors) {
+    return {Rows, Width, Blocks, correlation_tile<Products, K, Stride, Rows, Width, Blocks>};
   } else {
-    return {0, 0, nullptr};
+    return {0, 0, Blocks, nullptr};
   }
 }
 
@@ -31,11 +31,20 @@ inline constexpr Tile tiles[] = {
     tile<P, K, Stride, 2, 3>(),  tile<P, K, Stride, 4, 5>(),  tile<P, K, Stride, 4, 4>(),
     tile<P, K, Stride, 4, 3>(),  tile<P, K, Stride, 4, 2>()};
 
+// With a stride of 2 a tile reads two inputs for three FMAs of a vector; two blocks of channels share them.
+template <class P, int K>
+inline constexpr Tile paired_tiles[] = {
+    tile<P, K, 2, 1, 10, 2>(), tile<P, K, 2, 1, 9, 2>(), tile<P, K, 2, 1, 8, 2>(), tile<P, K, 2, 1, 7, 2>(),
+    tile<P, K, 2, 1, 6, 2>(),  tile<P, K, 2, 1, 5, 2>(), tile<P, K, 2, 1, 4, 2>(), tile<P, K, 2, 1, 3, 2>(),
+    tile<P, K, 2, 1, 2, 2>(),  tile<P, K, 2, 1, 1, 2>(), tile<P, K, 2, 2, 5, 2>(), tile<P, K, 2, 2, 4, 2>(),
+    tile<P, K, 2, 2, 3, 2>(),  tile<P, K, 2, 2, 2, 2>()};
+
 // Half cycles of a tile for one input channel: FMAs, or loads, or the latency of its dependent FMAs.
 template <int K, int Stride>
 int64_t tile_cost(const Tile& t) {
   constexpr int64_t fma_latency = 8;
-  const int64_t products = int64_t{K} * t.rows * t.width, loads = K + t.rows * (Stride * (t.width - 1) + K);
+  const int64_t products = int64_t{K} * t.rows * t.width * t.blocks,
+                loads = K * t.blocks + t.rows * (Stride * (t.width - 1) + K);
   const int64_t busy = products > loads ? products : loads;
   return busy > K * fma_latency ? busy : K * fma_latency;
 }
@@ -43,11 +52,12 @@ int64_t tile_cost(const Tile& t) {
 // The tile of at most `widest` columns that covers a plane at the least cost; at equal cost, with
 // `prefer_larger`, the one that reads its weights less often. With `dividing`, only tiles whose rows divide
 // the plane's.
-template <class Products, int K, int Stride>
-const Tile& choose_tile(int64_t height, int64_t width, int64_t widest, bool prefer_larger, bool dividing) {
+template <int K, int Stride, size_t Count>
+const Tile& choose_tile(const Tile (&tiles)[Count], int64_t height, int64_t width, int64_t widest,
+                        bool prefer_larger, bool dividing) {
   const Tile* best = nullptr;
   int64_t best_cost = 0;
-  for (const Tile& t : tiles<Products, K, Stride>) {
+  for (const Tile& t : tiles) {
     if (t.run == nullptr || t.width > width || t.width > widest || t.rows > height) continue;
     if (dividing && height % t.rows != 0) continue;
     const int64_t count = ((width + t.width - 1) / t.width) * ((height + t.rows - 1) / t.rows);
@@ -59,12 +69,17 @@ const Tile& choose_tile(int64_t height, int64_t width, int64_t widest, bool pref
   return *best;
 }
 
-template <class Products, int K, int Stride>
-const Tile& single_row_tile(int width) {
-  const Tile* result = tiles<Products, K, Stride>;
+template <size_t Count>
+const Tile& single_row_tile(const Tile (&tiles)[Count], int width) {
+  const Tile* result = tiles;
   while (result->rows != 1 || result->width != width) ++result;
   return *result;
 }
+
+// A tile, and one for the rows that are left.
+struct Tiling {
+  Tile tile, row_tile;
+};
 
 // One call: the operands, and a plan that depends on the shapes alone.
 template <int K, int Stride>
@@ -73,10 +88,11 @@ struct Correlation {
   View<const float> x;
   PackedEpilogue epilogue;
   int padding;
-  const Tile &tile, &row_tile;
+  Tiling single, paired;  // of one block of output channels, and of as many as a tile takes at most
+  int64_t block_floats;   // of the packed weights
   bool streamed;
 
-  // Rows [h, h + t.rows) of plane d for one block of output channels.
+  // Rows [h, h + t.rows) of plane d for the tile's blocks of output channels from `block` on.
   void run_rows(const Tile& t, BlockWeights& weights, int64_t n, int64_t d, int64_t h, int64_t block,
                 bool prefetch) const {
     const int64_t first_d = d * Stride - padding, first_h = h * Stride - padding;
@@ -91,7 +107,7 @@ struct Correlation {
     TileArguments a{};
     a.x_stride_w = x.stride_w, a.x_stride_row = Stride * x.stride_h;
     a.x_stride_block = channel_block, a.channels = x.c;
-    a.taps = &taps, a.weights = weights.of(block), a.all_taps = K * K;
+    a.taps = &taps, a.weights = weights.of(block), a.weights_block = block_floats, a.all_taps = K * K;
     a.bias = epilogue.bias + block * lanes, a.activation = epilogue.kind;
     if (epilogue.slope != nullptr) a.slope = epilogue.slope + block * lanes;
     a.y_stride_w = y.stride_w, a.y_stride_row = y.stride_h;
@@ -135,21 +151,25 @@ struct Correlation {
   }
 
   void run_item(const WorkItem& item, BlockWeights& weights) const {
-    for (int64_t block = item.first_block; block < item.last_block; ++block) {
+    for (int64_t block = item.first_block; block < item.last_block;) {
+      const bool pair =
+          block + paired.tile.blocks <= item.last_block && y.c >= (block + paired.tile.blocks) * lanes;
+      const Tiling& tiling = pair ? paired : single;
       const bool first = block == item.first_block;
       int64_t h = item.first_row;
-      for (; h + tile.rows <= item.last_row; h += tile.rows)
-        run_rows(tile, weights, item.n, item.d, h, block, first);
-      for (; h < item.last_row; ++h) run_rows(row_tile, weights, item.n, item.d, h, block, false);
+      for (; h + tiling.tile.rows <= item.last_row; h += tiling.tile.rows)
+        run_rows(tiling.tile, weights, item.n, item.d, h, block, first);
+      for (; h < item.last_row; ++h) run_rows(tiling.row_tile, weights, item.n, item.d, h, block, false);
+      block += tiling.tile.blocks;
     }
     if (streamed) finish_streaming();
   }
 
   void run(const Weights& weights, WorkspaceScope& scope) const {
-    const Schedule schedule(y, x, weights, tile.rows, Stride);
-    const int64_t block_tiles =
-        y.n * y.d * ((y.h + tile.rows - 1) / tile.rows) * ((y.w + tile.width - 1) / tile.width);
-    schedule.run(weights, block_tiles, scope,
+    const Tile &one = single.tile, &two = paired.tile;
+    const Schedule schedule(y, x, weights, one.rows > two.rows ? one.rows : two.rows, Stride);
+    const int64_t plane_tiles = ((y.h + two.rows - 1) / two.rows) * ((y.w + two.width - 1) / two.width);
+    schedule.run(weights, y.n * y.d * plane_tiles / two.blocks, scope,
                  [&](const WorkItem& item, BlockWeights& packed) { run_item(item, packed); });
   }
 };
@@ -162,15 +182,22 @@ void run_correlation(View<float> y, View<const float> x, const Weights& weights,
   // leaves room in the level-1 cache for the four rows ahead. The weights of more than a block of channels
   // come from the level-2 cache: a large tile needs fewer of them.
   const bool few_channels = x.c <= channel_block;
-  const Tile& tile = choose_tile<Products, K, Stride>(y.h, y.w, Stride == 2 && few_channels ? 10 : y.w,
-                                                      /*prefer_larger=*/!few_channels, /*dividing=*/false);
+  const auto tiling = [&](const auto& from) {
+    const Tile& tile = choose_tile<K, Stride>(from, y.h, y.w, Stride == 2 && few_channels ? 10 : y.w,
+                                              /*prefer_larger=*/!few_channels, /*dividing=*/false);
+    return Tiling{tile, single_row_tile(from, tile.width)};
+  };
+  const Tiling single = tiling(tiles<Products, K, Stride>);
+  Tiling paired = single;
+  if constexpr (Stride == 2) paired = tiling(paired_tiles<Products, K>);
   const Correlation<K, Stride> correlation{
       y,
       weights.bfloat16 ? bfloat16_pairs(x, padding, scope) : with_halo(x, padding, scope),
       pack_epilogue(epilogue, y.c, scope),
       padding,
-      tile,
-      single_row_tile<Products, K, Stride>(tile.width),
+      single,
+      paired,
+      weights.block_floats(),
       streams(y)};
   correlation.run(weights, scope);
 }
@@ -179,7 +206,8 @@ void run_correlation(View<float> y, View<const float> x, const Weights& weights,
 
 template <class Products>
 const Tile& dividing_tile(int64_t height, int64_t width) {
-  return choose_tile<Products, 3, 1>(height, width, width, /*prefer_larger=*/true, /*dividing=*/true);
+  return choose_tile<3, 1>(tiles<Products, 3, 1>, height, width, width, /*prefer_larger=*/true,
+                           /*dividing=*/true);
 }
 template const Tile& dividing_tile<FloatProducts>(int64_t, int64_t);
 template const Tile& dividing_tile<Bfloat16Products>(int64_t, int64_t);

@@ -38,14 +38,15 @@ struct TileArguments {
   int64_t x_stride_w, x_stride_row, x_stride_block;  ///< block: the next `channel_block` channels
   int64_t channels;                                  ///< of the input
   const RowTaps* taps;
-  const float* weights;  ///< of this block of output channels, see pack_weights
-  int64_t all_taps;      ///< k * k: rows of taps in `weights`
-  const float* bias;     ///< `lanes` floats
+  const float* weights;   ///< of the first block of output channels, see pack_weights
+  int64_t weights_block;  ///< floats from there to those of the next block, if the tile has one
+  int64_t all_taps;       ///< k * k: rows of taps in `weights`
+  const float* bias;      ///< `lanes` floats a block
   ActivationKind activation;
-  const float* slope;  ///< `lanes` floats, or null if the activation needs none
+  const float* slope;  ///< `lanes` floats a block, or null if the activation needs none
   float* y;
   int64_t y_stride_w, y_stride_row;
-  int64_t out_channels;  ///< of this block, at most `lanes`
+  int64_t out_channels;  ///< of a tile of one block, at most `lanes`; of more all are whole
   Lines ahead;
   int streams_ahead;
   LineRuns runs_ahead[3];  ///< of which there are `streams_ahead`
@@ -53,9 +54,9 @@ struct TileArguments {
   bool add;                ///< to what is in y; transposed tiles alone
 };
 
-/// A tile of the correlation: `rows` x `width` outputs.
+/// A tile of the correlation: `rows` x `width` outputs of `blocks` blocks of channels.
 struct Tile {
-  int rows, width;
+  int rows, width, blocks;
   void (*run)(const TileArguments&);
 };
 /// The tile that covers a plane of outputs of a kernel of 3 with stride 1 at the least cost, with rows that
@@ -68,7 +69,7 @@ template <class Body>
 VG_INLINE void with_store(const TileArguments& a, const Body& body) {
   if (a.streamed) {
     body([](float* p, Vec v) __attribute__((always_inline)) { stream(p, v); });
-  } else if (a.out_channels == lanes) {
+  } else if (a.out_channels >= lanes) {
     body([](float* p, Vec v) __attribute__((always_inline)) { store(p, v); });
   } else {
     body([count = a.out_channels](float* p, Vec v)
@@ -86,11 +87,11 @@ VG_INLINE void with_block(int64_t channels, const Body& body) {
   }
 }
 
-/// Replaces the sums of a tile by their activation.
+/// Replaces the sums of a tile's block by their activation.
 template <int Rows, int Width>
-VG_INLINE void activate(Vec (&sum)[Rows][Width], const TileArguments& a) {
+VG_INLINE void activate(Vec (&sum)[Rows][Width], const TileArguments& a, int64_t block = 0) {
   if (a.activation == ActivationKind::identity) return;
-  const Vec slope = a.slope != nullptr ? load(a.slope) : Vec{};
+  const Vec slope = a.slope != nullptr ? load(a.slope + block * lanes) : Vec{};
   with_activation(a.activation, [&](auto act) {
 #pragma GCC unroll 32
     for (int r = 0; r < Rows; ++r) {
@@ -103,11 +104,11 @@ VG_INLINE void activate(Vec (&sum)[Rows][Width], const TileArguments& a) {
 /// Asks for the lines that a tile will write: stores leave in order, and one whose line has to come from
 /// memory holds up those of the next tiles until the core has no room for them.
 template <int Rows, int Width>
-VG_INLINE void ask_for_outputs(const TileArguments& a) {
+VG_INLINE void ask_for_outputs(const TileArguments& a, int64_t block = 0) {
   if (a.streamed) return;
 #pragma GCC unroll 1
   for (int64_t r = 0; r < Rows; ++r) {
-    const float* p = a.y + r * a.y_stride_row;
+    const float* p = a.y + block * lanes + r * a.y_stride_row;
 #pragma GCC unroll 1
     for (int64_t j = 0; j < Width; ++j, p += a.y_stride_w) __builtin_prefetch(p, 1);
   }
@@ -134,48 +135,62 @@ VG_INLINE void for_each_row_of_taps(const TileArguments& a, const Body& body) {
 }
 
 /// y = activation(bias + the sum over taps and channels of x at output * Stride + tap).
-template <class Products, int K, int Stride, int Rows, int Width>
+template <class Products, int K, int Stride, int Rows, int Width, int Blocks>
 __attribute__((noinline)) void correlation_tile(const TileArguments& a) {
   constexpr int inputs = Stride * (Width - 1) + K;
-  Vec sum[Rows][Width];
-  const Vec bias = load(a.bias);
+  Vec sum[Blocks][Rows][Width];
+#pragma GCC unroll 2
+  for (int b = 0; b < Blocks; ++b) {
+    const Vec bias = load(a.bias + b * lanes);
 #pragma GCC unroll 32
-  for (int r = 0; r < Rows; ++r) {
+    for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 32
-    for (int j = 0; j < Width; ++j) sum[r][j] = bias;
+      for (int j = 0; j < Width; ++j) sum[b][r][j] = bias;
+    }
+    ask_for_outputs<Rows, Width>(a, b);
   }
-  ask_for_outputs<Rows, Width>(a);
   for_each_row_of_taps<K>(a, [&](const float* x, const float* weights, int64_t channels) {
 #pragma GCC unroll 1
     for (int64_t c = 0; c < channels; ++c, ++x, weights += K * lanes) {
-      Vec w[K];
+      Vec w[Blocks][K];
+#pragma GCC unroll 2
+      for (int b = 0; b < Blocks; ++b) {
 #pragma GCC unroll 3
-      for (int k = 0; k < K; ++k) w[k] = load(weights + k * lanes);
+        for (int k = 0; k < K; ++k) w[b][k] = load(weights + b * a.weights_block + k * lanes);
+      }
 #pragma GCC unroll 32
       for (int r = 0; r < Rows; ++r) {
         const float* p = x + r * a.x_stride_row;
 #pragma GCC unroll 64
         for (int j = 0; j < inputs; ++j, p += a.x_stride_w) {
           const Vec v = broadcast(*p);
+#pragma GCC unroll 2
+          for (int b = 0; b < Blocks; ++b) {
 #pragma GCC unroll 3
-          for (int k = K - 1; k >= 0; --k) {
-            const int shifted = j - k;
-            if (shifted >= 0 && shifted % Stride == 0 && shifted / Stride < Width)
-              sum[r][shifted / Stride] = Products::multiply_add(w[k], v, sum[r][shifted / Stride]);
+            for (int k = K - 1; k >= 0; --k) {
+              const int shifted = j - k;
+              if (shifted >= 0 && shifted % Stride == 0 && shifted / Stride < Width) {
+                Vec& s = sum[b][r][shifted / Stride];
+                s = Products::multiply_add(w[b][k], v, s);
+              }
+            }
           }
         }
       }
     }
   });
-  activate(sum, a);
-  with_store(a, [&](const auto& put) {
+#pragma GCC unroll 2
+  for (int b = 0; b < Blocks; ++b) {
+    activate(sum[b], a, b);
+    with_store(a, [&](const auto& put) {
 #pragma GCC unroll 32
-    for (int r = 0; r < Rows; ++r) {
-      float* p = a.y + r * a.y_stride_row;
+      for (int r = 0; r < Rows; ++r) {
+        float* p = a.y + b * lanes + r * a.y_stride_row;
 #pragma GCC unroll 32
-      for (int j = 0; j < Width; ++j, p += a.y_stride_w) put(p, sum[r][j]);
-    }
-  });
+        for (int j = 0; j < Width; ++j, p += a.y_stride_w) put(p, sum[b][r][j]);
+      }
+    });
+  }
 }
 
 /// Where the outputs of a transposed tile go: only [first, last) of its 2 * Width outputs exist.
