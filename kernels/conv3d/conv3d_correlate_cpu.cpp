@@ -116,6 +116,7 @@ struct Correlation {
     for (int64_t w = 0; w < y.w; w += t.width) {
       const int64_t first = w + t.width <= y.w ? w : y.w - t.width;
       a.x = x.at(n, first_d, first_h, first * Stride - padding);
+      a.next_x = w + t.width < y.w ? a.x + Stride * t.width * x.stride_w : nullptr;
       a.y = y.at(n, d, h, first) + block * lanes;
       a.streams_ahead = 1, a.runs_ahead[0] = weights.ahead();
       if (prefetch) prefetch_next_plane(a, n, first_d + K, first_h + K - Stride, first * Stride, t);

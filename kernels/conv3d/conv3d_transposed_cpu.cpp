@@ -114,6 +114,7 @@ struct Transposed {
       const int64_t first = pair + t.width <= pairs ? pair : pairs - t.width;
       const int64_t output = 2 * first - shift;
       a.x = x.at(n, 0, 0, first - shift);
+      a.next_x = pair + t.width < pairs ? a.x + t.width * x.stride_w : nullptr;
       a.y = y.at(n, d, h, output) + block * lanes;
       const int64_t left = y.w - output;
       a.streams_ahead = 1, a.runs_ahead[0] = weights.ahead();
