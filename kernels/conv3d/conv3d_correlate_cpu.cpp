@@ -8,10 +8,10 @@ namespace vg::kernels::cpu::VG_ISA {
 
 namespace {
 
-template <class Products, int K, int Stride, int Rows, int Width, int Blocks = 1>
+template <class Products, int K, int Stride, Ahead Asks, int Rows, int Width, int Blocks = 1>
 constexpr Tile tile() {
   if constexpr (Rows * Width * Blocks <= tile_vectors) {
-    return {Rows, Width, Blocks, correlation_tile<Products, K, Stride, Rows, Width, Blocks>};
+    return {Rows, Width, Blocks, correlation_tile<Products, K, Stride, Rows, Width, Blocks, Asks>};
   } else {
     return {0, 0, Blocks, nullptr};
   }
@@ -19,25 +19,26 @@ constexpr Tile tile() {
 
 // Wide rows take 1 x n; rows as short as the deep levels of a network have take several at a time. Any width
 // is covered: the last tile of a row overlaps the one before it.
-template <class P, int K, int Stride>
+template <class P, int K, int Stride, Ahead A>
 inline constexpr Tile tiles[] = {
-    tile<P, K, Stride, 1, 20>(), tile<P, K, Stride, 1, 18>(), tile<P, K, Stride, 1, 16>(),
-    tile<P, K, Stride, 1, 14>(), tile<P, K, Stride, 1, 12>(), tile<P, K, Stride, 1, 10>(),
-    tile<P, K, Stride, 1, 9>(),  tile<P, K, Stride, 1, 8>(),  tile<P, K, Stride, 1, 7>(),
-    tile<P, K, Stride, 1, 6>(),  tile<P, K, Stride, 1, 5>(),  tile<P, K, Stride, 1, 4>(),
-    tile<P, K, Stride, 1, 3>(),  tile<P, K, Stride, 1, 2>(),  tile<P, K, Stride, 1, 1>(),
-    tile<P, K, Stride, 2, 10>(), tile<P, K, Stride, 2, 8>(),  tile<P, K, Stride, 2, 7>(),
-    tile<P, K, Stride, 2, 6>(),  tile<P, K, Stride, 2, 5>(),  tile<P, K, Stride, 2, 4>(),
-    tile<P, K, Stride, 2, 3>(),  tile<P, K, Stride, 4, 5>(),  tile<P, K, Stride, 4, 4>(),
-    tile<P, K, Stride, 4, 3>(),  tile<P, K, Stride, 4, 2>()};
+    tile<P, K, Stride, A, 1, 20>(), tile<P, K, Stride, A, 1, 18>(), tile<P, K, Stride, A, 1, 16>(),
+    tile<P, K, Stride, A, 1, 14>(), tile<P, K, Stride, A, 1, 12>(), tile<P, K, Stride, A, 1, 10>(),
+    tile<P, K, Stride, A, 1, 9>(),  tile<P, K, Stride, A, 1, 8>(),  tile<P, K, Stride, A, 1, 7>(),
+    tile<P, K, Stride, A, 1, 6>(),  tile<P, K, Stride, A, 1, 5>(),  tile<P, K, Stride, A, 1, 4>(),
+    tile<P, K, Stride, A, 1, 3>(),  tile<P, K, Stride, A, 1, 2>(),  tile<P, K, Stride, A, 1, 1>(),
+    tile<P, K, Stride, A, 2, 10>(), tile<P, K, Stride, A, 2, 8>(),  tile<P, K, Stride, A, 2, 7>(),
+    tile<P, K, Stride, A, 2, 6>(),  tile<P, K, Stride, A, 2, 5>(),  tile<P, K, Stride, A, 2, 4>(),
+    tile<P, K, Stride, A, 2, 3>(),  tile<P, K, Stride, A, 4, 5>(),  tile<P, K, Stride, A, 4, 4>(),
+    tile<P, K, Stride, A, 4, 3>(),  tile<P, K, Stride, A, 4, 2>()};
 
 // With a stride of 2 a tile reads two inputs for three FMAs of a vector; two blocks of channels share them.
-template <class P, int K>
+template <class P, int K, Ahead A>
 inline constexpr Tile paired_tiles[] = {
-    tile<P, K, 2, 1, 10, 2>(), tile<P, K, 2, 1, 9, 2>(), tile<P, K, 2, 1, 8, 2>(), tile<P, K, 2, 1, 7, 2>(),
-    tile<P, K, 2, 1, 6, 2>(),  tile<P, K, 2, 1, 5, 2>(), tile<P, K, 2, 1, 4, 2>(), tile<P, K, 2, 1, 3, 2>(),
-    tile<P, K, 2, 1, 2, 2>(),  tile<P, K, 2, 1, 1, 2>(), tile<P, K, 2, 2, 5, 2>(), tile<P, K, 2, 2, 4, 2>(),
-    tile<P, K, 2, 2, 3, 2>(),  tile<P, K, 2, 2, 2, 2>()};
+    tile<P, K, 2, A, 1, 10, 2>(), tile<P, K, 2, A, 1, 9, 2>(), tile<P, K, 2, A, 1, 8, 2>(),
+    tile<P, K, 2, A, 1, 7, 2>(),  tile<P, K, 2, A, 1, 6, 2>(), tile<P, K, 2, A, 1, 5, 2>(),
+    tile<P, K, 2, A, 1, 4, 2>(),  tile<P, K, 2, A, 1, 3, 2>(), tile<P, K, 2, A, 1, 2, 2>(),
+    tile<P, K, 2, A, 1, 1, 2>(),  tile<P, K, 2, A, 2, 5, 2>(), tile<P, K, 2, A, 2, 4, 2>(),
+    tile<P, K, 2, A, 2, 3, 2>(),  tile<P, K, 2, A, 2, 2, 2>()};
 
 // Half cycles of a tile for one input channel: FMAs, or loads, or the latency of its dependent FMAs.
 template <int K, int Stride>
@@ -188,9 +189,9 @@ void run_correlation(View<float> y, View<const float> x, const Weights& weights,
                                               /*prefer_larger=*/!few_channels, /*dividing=*/false);
     return Tiling{tile, single_row_tile(from, tile.width)};
   };
-  const Tiling single = tiling(tiles<Products, K, Stride>);
+  const Tiling single = tiling(tiles<Products, K, Stride, Ahead::lines>);
   Tiling paired = single;
-  if constexpr (Stride == 2) paired = tiling(paired_tiles<Products, K>);
+  if constexpr (Stride == 2) paired = tiling(paired_tiles<Products, K, Ahead::lines>);
   const Correlation<K, Stride> correlation{
       y,
       weights.bfloat16 ? bfloat16_pairs(x, padding, scope) : with_halo(x, padding, scope),
@@ -207,7 +208,8 @@ void run_correlation(View<float> y, View<const float> x, const Weights& weights,
 
 template <class Products>
 const Tile& dividing_tile(int64_t height, int64_t width) {
-  return choose_tile<3, 1>(tiles<Products, 3, 1>, height, width, width, /*prefer_larger=*/true,
+  return choose_tile<3, 1>(tiles<Products, 3, 1, Ahead::nothing>, height, width, width,
+                           /*prefer_larger=*/true,
                            /*dividing=*/true);
 }
 template const Tile& dividing_tile<FloatProducts>(int64_t, int64_t);

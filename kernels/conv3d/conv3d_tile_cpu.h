@@ -61,7 +61,7 @@ struct Tile {
   void (*run)(const TileArguments&);
 };
 /// The tile that covers a plane of outputs of a kernel of 3 with stride 1 at the least cost, with rows that
-/// divide the plane's. Defined beside correlate(), for both kinds of products.
+/// divide the plane's. It asks for no lines ahead. Defined beside correlate(), for both kinds of products.
 template <class Products>
 const Tile& dividing_tile(int64_t height, int64_t width);
 
@@ -126,35 +126,41 @@ VG_INLINE void ask_for_inputs(const float* x, const TileArguments& a) {
   }
 }
 
+/// Whether a tile asks for the lines that it will write and for the inputs of its next row of taps, all of
+/// which are new at its first channel: more than a core finds in the level-2 cache in the time of its FMAs.
+/// Not worth it where tiles are short and their operands lie one after the other.
+enum class Ahead : uint8_t { nothing, lines };
+
 /// Calls body(x, weights, channels) for each block of input channels and each row of taps, which reads Inputs
-/// voxels of Rows rows of the input. Those of the next call are asked for meanwhile: all are new at its first
-/// channel, more than a core finds in the level-2 cache in the time of its FMAs.
-template <int K, int Rows, int Inputs, class Body>
+/// voxels of Rows rows of the input.
+template <int K, int Rows, int Inputs, Ahead Asks, class Body>
 VG_INLINE void for_each_row_of_taps(const TileArguments& a, const Body& body) {
   const int64_t calls = a.taps->count * ((a.channels + channel_block - 1) / channel_block);
   const int64_t lines = calls == 0 ? 0 : (a.ahead.count + calls - 1) / calls;
   const float* ahead = a.ahead.data;
   LineRuns runs[3];
   for (int i = 0; i < a.streams_ahead; ++i) runs[i] = a.runs_ahead[i];
-  const bool separate = a.x_stride_w >= line_floats;  // voxels, each in lines of its own
-  const float* x = a.x;
-  for (int64_t first = 0; first < a.channels; first += channel_block, x += a.x_stride_block) {
+  for (int64_t first = 0; first < a.channels; first += channel_block) {
     const int64_t left = a.channels - first, channels = left < channel_block ? left : channel_block;
     const float* const weights = a.weights + first * a.all_taps * K * lanes;
+    const float* const x = a.x + first / channel_block * a.x_stride_block;
     for (int t = 0; t < a.taps->count; ++t) {
       for (int64_t i = 0; i < lines; ++i, ahead += a.ahead.step) __builtin_prefetch(ahead);
       for (int i = 0; i < a.streams_ahead; ++i) runs[i].ask((a.runs_ahead[i].count + calls - 1) / calls);
-      const bool last_row = t + 1 == a.taps->count, last = last_row && first + channel_block >= a.channels;
-      const float* const next = last ? a.next_x : last_row ? x + a.x_stride_block : x;
-      if (separate && next != nullptr)
-        ask_for_inputs<Rows, Inputs>(next + a.taps->offset[last_row ? 0 : t + 1], a);
+      if constexpr (Asks == Ahead::lines) {
+        const bool last_row = t + 1 == a.taps->count, last = last_row && first + channel_block >= a.channels;
+        const float* const next = last ? a.next_x : last_row ? x + a.x_stride_block : x;
+        const bool apart = a.x_stride_w >= line_floats;  // voxels do not share lines
+        if (apart && next != nullptr)
+          ask_for_inputs<Rows, Inputs>(next + a.taps->offset[last_row ? 0 : t + 1], a);
+      }
       body(x + a.taps->offset[t], weights + a.taps->number[t] * channels * K * lanes, channels);
     }
   }
 }
 
 /// y = activation(bias + the sum over taps and channels of x at output * Stride + tap).
-template <class Products, int K, int Stride, int Rows, int Width, int Blocks>
+template <class Products, int K, int Stride, int Rows, int Width, int Blocks, Ahead Asks>
 __attribute__((noinline)) void correlation_tile(const TileArguments& a) {
   constexpr int inputs = Stride * (Width - 1) + K;
   Vec sum[Blocks][Rows][Width];
@@ -166,9 +172,9 @@ __attribute__((noinline)) void correlation_tile(const TileArguments& a) {
 #pragma GCC unroll 32
       for (int j = 0; j < Width; ++j) sum[b][r][j] = bias;
     }
-    ask_for_outputs<Rows, Width>(a, b);
+    if constexpr (Asks == Ahead::lines) ask_for_outputs<Rows, Width>(a, b);
   }
-  for_each_row_of_taps<K, Rows, inputs>(a, [&](const float* x, const float* weights, int64_t channels) {
+  for_each_row_of_taps<K, Rows, inputs, Asks>(a, [&](const float* x, const float* weights, int64_t channels) {
 #pragma GCC unroll 1
     for (int64_t c = 0; c < channels; ++c, ++x, weights += K * lanes) {
       Vec w[Blocks][K];
@@ -232,25 +238,26 @@ __attribute__((noinline)) void transposed_tile(const TileArguments& a, const Tra
     for (int j = 0; j < 2 * Width; ++j) sum[r][j] = bias;
   }
   ask_for_outputs<Rows, 2 * Width>(a);
-  for_each_row_of_taps<K, Rows, inputs>(a, [&](const float* x, const float* weights, int64_t channels) {
+  for_each_row_of_taps<K, Rows, inputs, Ahead::lines>(
+      a, [&](const float* x, const float* weights, int64_t channels) {
 #pragma GCC unroll 1
-    for (int64_t c = 0; c < channels; ++c, ++x, weights += K * lanes) {
-      Vec w[K];
+        for (int64_t c = 0; c < channels; ++c, ++x, weights += K * lanes) {
+          Vec w[K];
 #pragma GCC unroll 3
-      for (int k = 0; k < K; ++k) w[k] = load(weights + k * lanes);
+          for (int k = 0; k < K; ++k) w[k] = load(weights + k * lanes);
 #pragma GCC unroll 32
-      for (int r = 0; r < Rows; ++r) {
-        const float* p = x + r * a.x_stride_row;
+          for (int r = 0; r < Rows; ++r) {
+            const float* p = x + r * a.x_stride_row;
 #pragma GCC unroll 32
-        for (int j = 0; j < inputs; ++j, p += a.x_stride_w) {
-          const Vec v = broadcast(*p);
-          if (K == 3 && j > 0) sum[r][2 * j - 1] = Products::multiply_add(w[0], v, sum[r][2 * j - 1]);
-          if (j < Width) sum[r][2 * j] = Products::multiply_add(w[K - 2], v, sum[r][2 * j]);
-          if (j < Width) sum[r][2 * j + 1] = Products::multiply_add(w[K - 1], v, sum[r][2 * j + 1]);
+            for (int j = 0; j < inputs; ++j, p += a.x_stride_w) {
+              const Vec v = broadcast(*p);
+              if (K == 3 && j > 0) sum[r][2 * j - 1] = Products::multiply_add(w[0], v, sum[r][2 * j - 1]);
+              if (j < Width) sum[r][2 * j] = Products::multiply_add(w[K - 2], v, sum[r][2 * j]);
+              if (j < Width) sum[r][2 * j + 1] = Products::multiply_add(w[K - 1], v, sum[r][2 * j + 1]);
+            }
+          }
         }
-      }
-    }
-  });
+      });
   activate(sum, a);
   const bool whole = range.first == 0 && range.last == 2 * Width;
   const auto exists = [&](int j) { return whole || (j >= range.first && j < range.last); };
