@@ -88,14 +88,15 @@ VG_INLINE void with_block(int64_t channels, const Body& body) {
   }
 }
 
-/// Replaces the sums of a tile's block by their activation.
-template <int Rows, int Width>
-VG_INLINE void activate(Vec (&sum)[Rows][Width], const TileArguments& a, int64_t block = 0) {
+/// Replaces the sums of a tile by their activation. Of several blocks RowsOfBlock rows each, one after the
+/// other. (Loops over parts of `sum` would make the compiler keep it in memory.)
+template <int RowsOfBlock, int Rows, int Width>
+VG_INLINE void activate(Vec (&sum)[Rows][Width], const TileArguments& a) {
   if (a.activation == ActivationKind::identity) return;
-  const Vec slope = a.slope != nullptr ? load(a.slope + block * lanes) : Vec{};
   with_activation(a.activation, [&](auto act) {
 #pragma GCC unroll 32
     for (int r = 0; r < Rows; ++r) {
+      const Vec slope = a.slope != nullptr ? load(a.slope + r / RowsOfBlock * lanes) : Vec{};
 #pragma GCC unroll 32
       for (int j = 0; j < Width; ++j) sum[r][j] = act.value(sum[r][j], slope);
     }
@@ -163,14 +164,14 @@ VG_INLINE void for_each_row_of_taps(const TileArguments& a, const Body& body) {
 template <class Products, int K, int Stride, int Rows, int Width, int Blocks, Ahead Asks>
 __attribute__((noinline)) void correlation_tile(const TileArguments& a) {
   constexpr int inputs = Stride * (Width - 1) + K;
-  Vec sum[Blocks][Rows][Width];
+  Vec sum[Blocks * Rows][Width];
 #pragma GCC unroll 2
   for (int b = 0; b < Blocks; ++b) {
     const Vec bias = load(a.bias + b * lanes);
 #pragma GCC unroll 32
     for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 32
-      for (int j = 0; j < Width; ++j) sum[b][r][j] = bias;
+      for (int j = 0; j < Width; ++j) sum[b * Rows + r][j] = bias;
     }
     if constexpr (Asks == Ahead::lines) ask_for_outputs<Rows, Width>(a, b);
   }
@@ -195,8 +196,8 @@ __attribute__((noinline)) void correlation_tile(const TileArguments& a) {
             for (int k = K - 1; k >= 0; --k) {
               const int shifted = j - k;
               if (shifted >= 0 && shifted % Stride == 0 && shifted / Stride < Width) {
-                Vec& s = sum[b][r][shifted / Stride];
-                s = Products::multiply_add(w[b][k], v, s);
+                const int i = b * Rows + r, o = shifted / Stride;
+                sum[i][o] = Products::multiply_add(w[b][k], v, sum[i][o]);
               }
             }
           }
@@ -204,18 +205,15 @@ __attribute__((noinline)) void correlation_tile(const TileArguments& a) {
       }
     }
   });
-#pragma GCC unroll 2
-  for (int b = 0; b < Blocks; ++b) {
-    activate(sum[b], a, b);
-    with_store(a, [&](const auto& put) {
+  activate<Rows>(sum, a);
+  with_store(a, [&](const auto& put) {
 #pragma GCC unroll 32
-      for (int r = 0; r < Rows; ++r) {
-        float* p = a.y + b * lanes + r * a.y_stride_row;
+    for (int i = 0; i < Blocks * Rows; ++i) {
+      float* p = a.y + i / Rows * lanes + i % Rows * a.y_stride_row;
 #pragma GCC unroll 32
-        for (int j = 0; j < Width; ++j, p += a.y_stride_w) put(p, sum[b][r][j]);
-      }
-    });
-  }
+      for (int j = 0; j < Width; ++j, p += a.y_stride_w) put(p, sum[i][j]);
+    }
+  });
 }
 
 /// Where the outputs of a transposed tile go: only [first, last) of its 2 * Width outputs exist.
@@ -258,7 +256,7 @@ __attribute__((noinline)) void transposed_tile(const TileArguments& a, const Tra
           }
         }
       });
-  activate(sum, a);
+  activate<Rows>(sum, a);
   const bool whole = range.first == 0 && range.last == 2 * Width;
   const auto exists = [&](int j) { return whole || (j >= range.first && j < range.last); };
   if (a.add) {
