@@ -1,5 +1,6 @@
 #include "layers/norm_conv3d.h"
 
+#include "kernels/conv3d/conv3d_narrow_gradient.h"
 #include "layers/norm_gradient.h"
 #include "layers/op_support.h"
 
@@ -42,19 +43,27 @@ class NormConv3dNode : public NormInputNode {
       weight_gradient = nullptr;
     }
     const Tensor dx = Tensor::empty_like(x_);
-    const auto through_norm = [&](const auto&... arguments) {
-      kernels::conv3d_backward_through_norm(
-          dx.view<bfloat16>(), weight_gradient, normalised_ ? nullptr : pointer(dbias),
-          {pointer(of_weight), pointer(of_bias), pointer(of_slope)}, dy.view<const bfloat16>(),
-          x_.view<const bfloat16>(), input_norm(norm_), weight_.data<const float>(), params_, arguments...);
-    };
-    if (params_.kernel_size != 3) {
-      through_norm(exec_of(dy));
-      return pass(0, dx);
-    }
     const Tensor means = Tensor::empty({2, norm_.statistics.mean.elements()}, DType::float32, x_.device());
-    through_norm(means.data<float>(), exec_of(dy));
-    pass(0, pass_unfinished(dx, {x_, norm_, means}, origin(0)));
+    UnfinishedGradient rest{x_, norm_, means};
+    float* const bias_gradient = normalised_ ? nullptr : pointer(dbias);
+    const kernels::NormGradients gradients{pointer(of_weight), pointer(of_bias), pointer(of_slope)};
+    const View<const bfloat16> x = x_.view<const bfloat16>(), of_y = dy.view<const bfloat16>();
+    if (params_.kernel_size == 1 && params_.stride == 1) {
+      kernels::conv3d_backward_to_norm(weight_gradient, bias_gradient, gradients, means.data<float>(), of_y,
+                                       x, input_norm(norm_), weight_.data<const float>(), params_,
+                                       exec_of(dy));
+      rest.narrow = dy, rest.weight = weight_;
+    } else if (params_.kernel_size == 1) {
+      kernels::conv3d_backward_through_norm(dx.view<bfloat16>(), weight_gradient, bias_gradient, gradients,
+                                            of_y, x, input_norm(norm_), weight_.data<const float>(), params_,
+                                            exec_of(dy));
+      return pass(0, dx);
+    } else {
+      kernels::conv3d_backward_through_norm(dx.view<bfloat16>(), weight_gradient, bias_gradient, gradients,
+                                            of_y, x, input_norm(norm_), weight_.data<const float>(), params_,
+                                            means.data<float>(), exec_of(dy));
+    }
+    pass(0, pass_unfinished(dx, std::move(rest), origin(0)));
   }
 
  private:

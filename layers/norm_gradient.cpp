@@ -2,15 +2,36 @@
 
 #include <stdexcept>
 
+#include "kernels/conv3d/conv3d_narrow_gradient.h"
 #include "layers/op_support.h"
 
 namespace vg {
 
 namespace {
 
+/// Calls body() with what the kernels make the gradient from.
+template <class Body>
+void with_source(const Tensor& gradient, const UnfinishedGradient& rest, const Body& body) {
+  const View<const bfloat16> x = rest.x.view<const bfloat16>();
+  const float* const means = rest.means.data<const float>();
+  if (rest.narrow.defined()) {
+    body(kernels::NarrowGradient{rest.narrow.view<const bfloat16>(), rest.weight.data<const float>(), x,
+                                 input_norm(rest.norm), means});
+  } else {
+    body(kernels::NormInputGradient{gradient.view<const bfloat16>(), x, input_norm(rest.norm), means});
+  }
+}
+
+void make(const View<bfloat16>& dx, const kernels::NarrowGradient& source, const kernels::Exec& exec) {
+  kernels::conv3d_make_gradient(dx, source, exec);
+}
+void make(const View<bfloat16>& dx, const kernels::NormInputGradient& s, const kernels::Exec& exec) {
+  kernels::norm3d_backward_input(dx, s.dy, s.x, s.norm, s.means, exec);
+}
+
 void finish(const Tensor& into, const Tensor& gradient, const UnfinishedGradient& rest) {
-  const kernels::NormInputGradient of = rest.of(gradient);
-  kernels::norm3d_backward_input(into.view<bfloat16>(), of.dy, of.x, of.norm, of.means, exec_of(gradient));
+  with_source(gradient, rest,
+              [&](const auto& source) { make(into.view<bfloat16>(), source, exec_of(gradient)); });
 }
 
 }  // namespace
@@ -27,14 +48,18 @@ Tensor NormInputNode::backward_weight(float* dweight, const Tensor& gradient, co
                                       const kernels::Conv3dParams& params, bool read) {
   if (dweight == nullptr && !read) return {};
   // More input channels: several blocks read a gradient that is made as it is read.
-  const Tensor dy = !read                                            ? Tensor()
-                    : dweight == nullptr || params.in_channels <= 16 ? reuse_or_allocate(gradient)
-                                                                     : Tensor::empty_like(gradient);
+  const Tensor dy = !read ? Tensor()
+                    : dweight == nullptr || rest.narrow.defined() || params.in_channels <= 16
+                        ? reuse_or_allocate(gradient)
+                        : Tensor::empty_like(gradient);
   if (dweight == nullptr) {
     finish(dy, gradient, rest);
   } else {
-    kernels::conv3d_backward_weight(dweight, read ? dy.view<bfloat16>() : View<bfloat16>(), rest.of(gradient),
-                                    x.view<const bfloat16>(), norm, params, exec_of(gradient));
+    const View<bfloat16> made = read ? dy.view<bfloat16>() : View<bfloat16>();
+    with_source(gradient, rest, [&](const auto& source) {
+      kernels::conv3d_backward_weight(dweight, made, source, x.view<const bfloat16>(), norm, params,
+                                      exec_of(gradient));
+    });
   }
   return dy;
 }

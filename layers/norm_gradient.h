@@ -14,11 +14,9 @@ struct UnfinishedGradient {
   Tensor x;  ///< the norm's input
   NormOperands norm;
   Tensor means;  ///< see norm3d_add_gradients()
-
-  [[nodiscard]] kernels::NormInputGradient of(const Tensor& gradient) const {
-    return {gradient.view<const bfloat16>(), x.view<const bfloat16>(), input_norm(norm),
-            means.data<const float>()};
-  }
+  /// If defined: the norm's result goes through a convolution with kernel 1 alone; the gradient of that one's
+  /// output, and its weights. A gradient is no more than memory for that of x then.
+  Tensor narrow = {}, weight = {};
 };
 
 /// An op on the tape whose output a norm reads, and nobody else, so that the op may be given the gradient of

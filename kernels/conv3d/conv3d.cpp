@@ -3,6 +3,7 @@
 #include "kernels/common/check_shape.h"
 #include "kernels/conv3d/conv3d_check.h"
 #include "kernels/conv3d/conv3d_impl.h"
+#include "kernels/conv3d/conv3d_narrow_gradient.h"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/reduce/reduce.h"
 
@@ -238,6 +239,44 @@ void conv3d_backward_through_norm(View<bfloat16> dx, float* dweight, float* dbia
           "conv3d_backward_through_norm: expected memory for the norm's means, and kernel 3");
   VG_DISPATCH_CUDA(exec, conv3d_backward_through_norm, dx, dweight, dbias, gradients, dy, x, norm, weight,
                    params, means, exec);
+}
+
+void conv3d_backward_to_norm(float* dweight, float* dbias, const NormGradients& gradients, float* means,
+                             View<const bfloat16> dy, View<const bfloat16> x, const InputNorm& norm,
+                             const float* weight, const Conv3dParams& params, const Exec& exec) {
+  const View<bfloat16> none{.n = x.n, .d = x.d, .h = x.h, .w = x.w, .c = x.c};
+  check_through_norm(none, gradients, dy, x, norm, weight, params, exec);
+  require(means != nullptr, "conv3d_backward_to_norm: no memory for the norm's means");
+  VG_DISPATCH_CUDA(exec, conv3d_backward_to_norm, dweight, dbias, gradients, means, dy, x, norm, weight,
+                   params, exec);
+}
+
+namespace {
+
+void check(const char* function, const NarrowGradient& source, const Exec& exec) {
+  check(function, source.x, source.dy, source.weight, {source.x.c, source.dy.c, 1, 1, 0}, exec);
+  check(function, source.norm);
+  require(source.norm.first_channel == 0, function, ": the norm begins at channel ",
+          source.norm.first_channel, ", expected one of all channels");
+}
+
+}  // namespace
+
+void conv3d_make_gradient(View<bfloat16> dx, const NarrowGradient& source, const Exec& exec) {
+  check("conv3d_make_gradient", source, exec);
+  require_same_shape("conv3d_make_gradient", dx, source.x);
+  VG_DISPATCH_CUDA(exec, conv3d_make_gradient, dx, source, exec);
+}
+
+void conv3d_backward_weight(float* dweight, View<bfloat16> dy, const NarrowGradient& source,
+                            View<const bfloat16> x, const InputNorm* norm, const Conv3dParams& params,
+                            const Exec& exec) {
+  const char* const function = "conv3d_backward_weight";
+  check(function, source, exec);
+  check(function, x, source.x, dweight, params, exec);
+  if (dy.data != nullptr) require_same_shape(function, dy, source.x);
+  if (norm != nullptr) check(function, *norm);
+  VG_DISPATCH_CUDA(exec, conv3d_backward_weight, dweight, dy, source, x, norm, params, exec);
 }
 
 void conv3d_backward_bias(float* dbias, View<const float> dy, const Exec& exec) {

@@ -57,6 +57,18 @@ View<const bfloat16> normalised(const InputNorm& norm, const View<const bfloat16
   return y;
 }
 
+// Whether both gradients of a convolution behind a norm are made in two passes over its input.
+bool takes_norm_pointwise(const Conv3dParams& params, const View<const bfloat16>& dy,
+                          const View<const bfloat16>& x, const InputNorm& norm) {
+  return dy.elements() > 0 &&
+         choose_conv3d_algorithm(params, dy, x, cuda_limits()) == Conv3dAlgorithm::pointwise &&
+         pointwise_norm_applies(dy, x, norm);
+}
+View<bfloat16> scratch_like(const View<const bfloat16>& v, WorkspaceScope& scope) {
+  return contiguous_view(scope.allocate<bfloat16>(static_cast<size_t>(v.elements())), v.n, v.d, v.h, v.w,
+                         v.c);
+}
+
 }  // namespace
 
 void conv3d_forward(View<bfloat16> y, const OutputStatistics* statistics, View<const bfloat16> x,
@@ -182,9 +194,7 @@ void conv3d_backward_weight(float* dweight, View<bfloat16> dy, const NormInputGr
                                               &source, dy);
   }
   WorkspaceScope scope(*exec.workspace);
-  if (!kept)
-    dy = contiguous_view(scope.allocate<bfloat16>(static_cast<size_t>(source.dy.elements())), source.dy.n,
-                         source.dy.d, source.dy.h, source.dy.w, source.dy.c);
+  if (!kept) dy = scratch_like(source.dy, scope);
   cuda::norm3d_backward_input(dy, source.dy, source.x, source.norm, source.means, exec);
   cuda::conv3d_backward_weight(dweight, dy, x, norm, params, exec);
 }
@@ -193,9 +203,7 @@ void conv3d_backward_through_norm(View<bfloat16> dx, float* dweight, float* dbia
                                   const NormGradients& gradients, View<const bfloat16> dy,
                                   View<const bfloat16> x, const InputNorm& norm, const float* weight,
                                   const Conv3dParams& params, float* means, const Exec& exec) {
-  if (dy.elements() > 0 &&
-      choose_conv3d_algorithm(params, dy, x, cuda_limits()) == Conv3dAlgorithm::pointwise &&
-      pointwise_norm_applies(dy, x, norm))
+  if (takes_norm_pointwise(params, dy, x, norm))
     return conv3d_backward_through_norm_pointwise(dx, dweight, dbias, gradients, dy, x, norm, weight, exec);
   if (dweight != nullptr) cuda::conv3d_backward_weight(dweight, dy, x, &norm, params, exec);
   if (dbias != nullptr) kernels::conv3d_backward_bias(dbias, dy, exec);
@@ -215,6 +223,38 @@ void conv3d_backward_through_norm(View<bfloat16> dx, float* dweight, float* dbia
     cuda::norm3d_add_gradients(means, gradients, dx, x, norm, exec);
   }
   if (finish) cuda::norm3d_backward_input(dx, dx, x, norm, means, exec);
+}
+
+void conv3d_backward_to_norm(float* dweight, float* dbias, const NormGradients& gradients, float* means,
+                             View<const bfloat16> dy, View<const bfloat16> x, const InputNorm& norm,
+                             const float* weight, const Conv3dParams& params, const Exec& exec) {
+  if (takes_norm_pointwise(params, dy, x, norm))
+    return conv3d_backward_to_norm_pointwise(dweight, dbias, gradients, means, dy, x, norm, weight, exec);
+  WorkspaceScope scope(*exec.workspace);
+  cuda::conv3d_backward_through_norm(scratch_like(x, scope), dweight, dbias, gradients, dy, x, norm, weight,
+                                     params, means, exec);
+}
+
+void conv3d_make_gradient(View<bfloat16> dx, const NarrowGradient& source, const Exec& exec) {
+  const Conv3dParams params{source.x.c, source.dy.c, 1, 1, 0};
+  if (takes_norm_pointwise(params, source.dy, source.x, source.norm))
+    return conv3d_make_gradient_pointwise(dx, source, exec);
+  cuda::conv3d_backward_input(dx, source.dy, source.weight, params, exec);
+  cuda::norm3d_backward_input(dx, dx, source.x, source.norm, source.means, exec);
+}
+
+void conv3d_backward_weight(float* dweight, View<bfloat16> dy, const NarrowGradient& source,
+                            View<const bfloat16> x, const InputNorm* norm, const Conv3dParams& params,
+                            const Exec& exec) {
+  const bool kept = dy.data != nullptr;
+  if (choose_conv3d_wgrad_algorithm(params, source.x, x, cuda_limits()) == Conv3dAlgorithm::halo_tile &&
+      (norm == nullptr || input_norm_applies(*norm)) && input_norm_applies(source.norm) &&
+      narrow_gradient_applies(source) && (!kept || norm_gradient_places(source.x, dy)))
+    return conv3d_backward_weight_halo_tile(dweight, source, x, wgrad_multiprocessors, exec, norm, dy);
+  WorkspaceScope scope(*exec.workspace);
+  if (!kept) dy = scratch_like(source.x, scope);
+  cuda::conv3d_make_gradient(dy, source, exec);
+  cuda::conv3d_backward_weight(dweight, dy, x, norm, params, exec);
 }
 
 }  // namespace vg::kernels::cuda

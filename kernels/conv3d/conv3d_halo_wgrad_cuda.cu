@@ -73,12 +73,16 @@ __device__ __forceinline__ void store_sums(float* partial, float* shared, const 
     partial[i / run * in_channels * 27 + i % run] = shared[i / run * output_pitch + i % run];
 }
 
-// With `Norm`, the norm is applied to x. With `Made`, dy is made as it is read, and left where blocks of the
-// first input channels are told to.
-template <bool Norm, bool Made>
+// Where dy comes from: it is there, or it is made as it is read.
+enum class Source { stored, norm, narrow_and_norm };
+
+// With `Norm`, the norm is applied to x. A dy that is made is left where blocks of the first input channels
+// are told to.
+template <bool Norm, Source Of>
 __global__ void __launch_bounds__(threads, 2)
     halo_wgrad_kernel(float* partials, View<const bfloat16> dy, View<const bfloat16> x, HaloGrid grid,
                       NormArguments norm_of_x, NormGradientSource source) {
+  constexpr bool Made = Of != Source::stored, Narrow = Of == Source::narrow_and_norm;
   extern __shared__ __align__(128) unsigned char shared_memory[];
   const uint32_t x_planes = ptx::shared_address(shared_memory), dy_planes = x_planes + x_ring * x_plane_bytes;
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, kw = thread / 32 % 3,
@@ -96,7 +100,16 @@ __global__ void __launch_bounds__(threads, 2)
   const uint32_t source_plane = dy_planes + dy_ring * dy_plane_bytes;
   const auto copy_dy = [&](int i) {
     dy_copy(dy_planes + i % dy_ring * dy_plane_bytes, at.d + i);
-    if constexpr (Made) dy_copy(source_plane, at.d + i, source.x_distance);
+    if constexpr (Narrow) {
+      // Each thread copies for itself: the two voxels of 8 bytes of which one is that of its channels.
+      const uint32_t plane = dy_planes + i % dy_ring * dy_plane_bytes;
+      dy_copy.template for_each_copied<1>(plane, at.d + i, 0, [&](uint32_t address, const bfloat16* from) {
+        ptx::copy_16_async(address - plane + source_plane, source.narrow + ((from - source.x) >> 2 & ~7),
+                           true);
+      });
+    } else if constexpr (Made) {
+      dy_copy(source_plane, at.d + i, source.x_distance);
+    }
   };
 #pragma unroll 1
   for (int i = 0; i < 3; ++i) copy_x(i);
@@ -109,7 +122,7 @@ __global__ void __launch_bounds__(threads, 2)
     if constexpr (Norm)
       x_copy.template normalise<1>(norm, x_planes + i % x_ring * x_plane_bytes, at.d - 1 + i, 0);
   };
-  using GradientTable = NormGradientTable<channels>;
+  using GradientTable = NormGradientTable<channels, Narrow>;
   __shared__ __align__(16) float gradient_floats[Made ? GradientTable::floats : 1];
   const std::conditional_t<Made, GradientTable, NoNorm> gradient(gradient_floats, source, at.n, out_first);
   const bool stored = Made && source.stored && in_first == 0;
@@ -117,8 +130,14 @@ __global__ void __launch_bounds__(threads, 2)
     if constexpr (Made) {
       const uint32_t plane = dy_planes + i % dy_ring * dy_plane_bytes;
       dy_copy.template for_each_copied<1>(plane, at.d + i, 0, [&](uint32_t address, const bfloat16* from) {
-        gradient.apply(dy_copy.own_chunk(), address, address - plane + source_plane,
-                       stored ? const_cast<bfloat16*>(from) + source.store_distance : nullptr);
+        bfloat16* const to = stored ? const_cast<bfloat16*>(from) + source.store_distance : nullptr;
+        const uint32_t beside = address - plane + source_plane;
+        if constexpr (Narrow) {
+          gradient.apply_narrow(dy_copy.own_chunk(), beside, ((from - source.x) & channels) != 0, address,
+                                to);
+        } else {
+          gradient.apply(dy_copy.own_chunk(), address, beside, to);
+        }
       });
     }
   };
@@ -157,30 +176,53 @@ __global__ void __launch_bounds__(threads, 2)
   store_sums(partials, reinterpret_cast<float*>(shared_memory), sums, kw, part, in_channels);
 }
 
-}  // namespace
-
-void conv3d_backward_weight_halo_tile(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
-                                      int multiprocessors, const Exec& exec, const InputNorm* norm,
-                                      const NormInputGradient* source, View<bfloat16> made) {
-  require(norm == nullptr || input_norm_applies(*norm),
-          "gradient of conv3d's weights on tensor cores: a norm of the input comes with one slope");
-  if (dy.elements() == 0) return;
+template <bool Norm, Source Of>
+void launch(float* dweight, const View<const bfloat16>& dy, const View<const bfloat16>& x,
+            int multiprocessors, const InputNorm* norm, const NormGradientSource& source, const Exec& exec) {
   const HaloGrid grid = halo_grid(height, width, x.c / channels * (dy.c / channels), dy, multiprocessors);
   const int64_t count = dy.c * x.c * 27, pieces = grid.blocks() / grid.groups;
   WorkspaceScope scope(*exec.workspace);
   float* const partials = scope.allocate<float>(static_cast<size_t>(pieces * count));
   // More than 48 KiB must be asked for; halo_wgrad_applies() has seen that the device has it.
-  const int shared_bytes = source != nullptr ? tile.shared_bytes_of_gradient() : tile.shared_bytes();
-  const auto kernel =
-      source != nullptr
-          ? (norm != nullptr ? halo_wgrad_kernel<true, true> : halo_wgrad_kernel<false, true>)
-          : (norm != nullptr ? halo_wgrad_kernel<true, false> : halo_wgrad_kernel<false, false>);
+  const int shared_bytes = Of == Source::stored ? tile.shared_bytes() : tile.shared_bytes_of_gradient();
+  const auto kernel = halo_wgrad_kernel<Norm, Of>;
   check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
   kernel<<<blocks_for(grid.blocks(), 1), threads, shared_bytes, stream_of(exec)>>>(
-      partials, dy, x, grid, norm != nullptr ? norm_arguments(*norm, x.c) : NormArguments{},
-      source != nullptr ? norm_gradient_source(*source, made) : NormGradientSource{});
+      partials, dy, x, grid, norm != nullptr ? norm_arguments(*norm, x.c) : NormArguments{}, source);
   check_launch();
   accumulate_pieces(dweight, partials, count, pieces, exec);
+}
+
+template <Source Of>
+void launch_one_of(float* dweight, const View<const bfloat16>& dy, const View<const bfloat16>& x,
+                   int multiprocessors, const InputNorm* norm, const NormGradientSource& source,
+                   const Exec& exec) {
+  require(norm == nullptr || input_norm_applies(*norm),
+          "gradient of conv3d's weights on tensor cores: a norm of the input comes with one slope");
+  if (dy.elements() == 0) return;
+  if (norm != nullptr) {
+    launch<true, Of>(dweight, dy, x, multiprocessors, norm, source, exec);
+  } else {
+    launch<false, Of>(dweight, dy, x, multiprocessors, norm, source, exec);
+  }
+}
+
+}  // namespace
+
+void conv3d_backward_weight_halo_tile(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
+                                      int multiprocessors, const Exec& exec, const InputNorm* norm,
+                                      const NormInputGradient* source, View<bfloat16> made) {
+  if (source == nullptr)
+    return launch_one_of<Source::stored>(dweight, dy, x, multiprocessors, norm, {}, exec);
+  launch_one_of<Source::norm>(dweight, dy, x, multiprocessors, norm, norm_gradient_source(*source, made),
+                              exec);
+}
+
+void conv3d_backward_weight_halo_tile(float* dweight, const NarrowGradient& source, View<const bfloat16> x,
+                                      int multiprocessors, const Exec& exec, const InputNorm* norm,
+                                      View<bfloat16> made) {
+  launch_one_of<Source::narrow_and_norm>(dweight, source.x, x, multiprocessors, norm,
+                                         norm_gradient_source(source, made), exec);
 }
 
 }  // namespace vg::kernels::cuda

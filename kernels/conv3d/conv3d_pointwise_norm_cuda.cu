@@ -3,6 +3,7 @@
 // quarter of its size: instead of storing it, two passes make it from there.
 //   sums: reads x and the gradient of the classes; the weights', the bias' and the norm's sums
 //   apply: reads the same, writes dx
+#include "kernels/conv3d/conv3d_norm_gradient.cuh"
 #include "kernels/conv3d/conv3d_pointwise.cuh"
 
 namespace vg::kernels::cuda {
@@ -153,38 +154,51 @@ bool pointwise_norm_applies(const View<const bfloat16>& y, const View<const bflo
   return y.c <= x.c && input_norm_applies(norm) && norm.first_channel == 0;
 }
 
-void conv3d_backward_through_norm_pointwise(View<bfloat16> dx, float* dweight, float* dbias,
-                                            const NormGradients& gradients, View<const bfloat16> dy,
-                                            View<const bfloat16> x, const InputNorm& norm,
-                                            const float* weight, const Exec& exec) {
+void conv3d_backward_to_norm_pointwise(float* dweight, float* dbias, const NormGradients& gradients,
+                                       float* means, View<const bfloat16> dy, View<const bfloat16> x,
+                                       const InputNorm& norm, const float* weight, const Exec& exec) {
   WorkspaceScope scope(*exec.workspace);
   const PointwiseGrid grid = pointwise_sample_grid(x);
   const auto allocate = [&](int64_t count) {
     return scope.allocate<float>(size_t{grid.blocks()} * static_cast<size_t>(count));
   };
   const Partials partials{allocate(dy.c * x.c), allocate(norm_sums * x.c), allocate(dy.c)};
-  const NormArguments arguments = norm_arguments(norm, x.c);
   const int64_t groups = norm.params.per_instance ? x.n : 1, blocks = grid.blocks();
-  const Weights weights{weight, x.c, 1};
-  const auto with_channels = [&](const auto& body) { with_pointwise_channels(dy.c, x.c, body); };
-  with_channels([&]<int Parts, int Narrow>() {
+  with_pointwise_channels(dy.c, x.c, [&]<int Parts, int Narrow>() {
     pointwise_norm_sums_kernel<Parts, Narrow><<<grid.blocks(), block_threads, 0, stream_of(exec)>>>(
-        partials, NarrowVoxels<const bfloat16, Narrow>(dy), VoxelPointer<const bfloat16>(x), weights, grid,
-        arguments);
+        partials, NarrowVoxels<const bfloat16, Narrow>(dy), VoxelPointer<const bfloat16>(x),
+        Weights{weight, x.c, 1}, grid, norm_arguments(norm, x.c));
   });
   check_launch();
   if (dweight != nullptr) accumulate_pieces(dweight, partials.weight, dy.c * x.c, blocks, exec);
   if (dbias != nullptr) accumulate_pieces(dbias, partials.bias, dy.c, blocks, exec);
-  float* const means = scope.allocate<float>(static_cast<size_t>(2 * groups * x.c));
   norm3d_add_gradients(means, gradients,
                        {partials.norm, norm_sums, groups, blocks / groups, x.c, x.voxels() / groups}, norm,
                        exec);
-  with_channels([&]<int Parts, int Narrow>() {
+}
+
+void conv3d_make_gradient_pointwise(View<bfloat16> dx, const NarrowGradient& source, const Exec& exec) {
+  const View<const bfloat16>&x = source.x, &dy = source.dy;
+  const PointwiseGrid grid = pointwise_sample_grid(x);
+  const int64_t groups = source.norm.params.per_instance ? x.n : 1;
+  with_pointwise_channels(dy.c, x.c, [&]<int Parts, int Narrow>() {
     pointwise_norm_apply_kernel<Parts, Narrow><<<grid.blocks(), block_threads, 0, stream_of(exec)>>>(
         VoxelPointer<bfloat16>(dx), NarrowVoxels<const bfloat16, Narrow>(dy), VoxelPointer<const bfloat16>(x),
-        weights, grid, arguments, norm.params.fixed_statistics ? nullptr : means, groups * x.c);
+        Weights{source.weight, x.c, 1}, grid, norm_arguments(source.norm, x.c),
+        source.norm.params.fixed_statistics ? nullptr : source.means, groups * x.c);
   });
   check_launch();
+}
+
+void conv3d_backward_through_norm_pointwise(View<bfloat16> dx, float* dweight, float* dbias,
+                                            const NormGradients& gradients, View<const bfloat16> dy,
+                                            View<const bfloat16> x, const InputNorm& norm,
+                                            const float* weight, const Exec& exec) {
+  WorkspaceScope scope(*exec.workspace);
+  const int64_t groups = norm.params.per_instance ? x.n : 1;
+  float* const means = scope.allocate<float>(static_cast<size_t>(2 * groups * x.c));
+  conv3d_backward_to_norm_pointwise(dweight, dbias, gradients, means, dy, x, norm, weight, exec);
+  conv3d_make_gradient_pointwise(dx, {dy, weight, x, norm, means}, exec);
 }
 
 }  // namespace vg::kernels::cuda

@@ -4,6 +4,7 @@
 #include "kernels/conv3d/conv3d.h"
 #include "kernels/conv3d/conv3d_first_tile.h"
 #include "kernels/conv3d/conv3d_halo_tile.h"
+#include "kernels/conv3d/conv3d_narrow_gradient.h"
 #include "support/buffer.h"
 #include "support/devices.h"
 #include "support/random_data.h"
@@ -46,6 +47,7 @@ struct Case {
   ActivationKind activation = ActivationKind::relu;
   Kept kept = Kept::in_place;
   bool per_instance = false, affine = true, fixed = false, norm_of_x = false;
+  int64_t narrow = 0;  // channels of a gradient of which the norm's is made
   Placement place = {}, place_of_y = {};
   int64_t n = 2, d = 2, h = 3, w = 5;
   int kernel_size = 3, stride = 1;
@@ -71,6 +73,9 @@ Results run(const Case& c, bool on_the_way, const Exec& exec) {
                                rounded(uniform(c.n * c.d * c.h * c.w * c.in, 1, -2, 3))),
       g(device, c.n, d, h, w, c.out, rounded(uniform(voxels * c.out, 2)), c.place),
       y(device, c.n, d, h, w, c.out, rounded(uniform(voxels * c.out, 3, -1, 2)), c.place_of_y);
+  const int64_t narrow_channels = std::max<int64_t>(c.narrow, 1);
+  const Activation<bfloat16> narrow(device, c.n, d, h, w, narrow_channels,
+                                    rounded(uniform(voxels * narrow_channels, 13)));
   const Activation<bfloat16> elsewhere(device, c.n, d, h, w, c.out, c.place);
   const auto floats = [&](int64_t count, uint32_t seed, float low = -1, float high = 1) {
     return Buffer<float>(device, uniform(count, seed, low, high));
@@ -80,6 +85,7 @@ Results run(const Case& c, bool on_the_way, const Exec& exec) {
                       means = floats(2 * groups, 9), mean_x = floats(c.in, 10),
                       variance_x = floats(c.in, 11, 0.5f, 2),
                       dweight = floats(c.in * c.out * taps, 12);  // accumulates
+  const Buffer<float> weight = floats(narrow_channels * c.out, 14);
   const bool prelu = c.activation == ActivationKind::prelu;
   const NormInputGradient source{
       g,
@@ -93,6 +99,7 @@ Results run(const Case& c, bool on_the_way, const Exec& exec) {
                   .fixed_statistics = c.fixed,
                   .activation = {.kind = c.activation, .negative_slope = 0.3f, .slope_count = 1}}},
       means.data()};
+  const NarrowGradient from_narrow{narrow, weight.data(), y, source.norm, means.data()};
   const InputNorm norm_of_x{.mean = mean_x.data(),
                             .variance = variance_x.data(),
                             .params = {.activation = {.kind = ActivationKind::relu}}};
@@ -101,9 +108,18 @@ Results run(const Case& c, bool on_the_way, const Exec& exec) {
     const View<bfloat16> to = c.kept == Kept::nowhere    ? View<bfloat16>()
                               : c.kept == Kept::in_place ? g.view()
                                                          : elsewhere.view();
-    conv3d_backward_weight(dweight.data(), to, source, x, c.norm_of_x ? &norm_of_x : nullptr, params, exec);
+    const InputNorm* const norm = c.norm_of_x ? &norm_of_x : nullptr;
+    if (c.narrow > 0) {
+      conv3d_backward_weight(dweight.data(), to, from_narrow, x, norm, params, exec);
+    } else {
+      conv3d_backward_weight(dweight.data(), to, source, x, norm, params, exec);
+    }
   } else {
-    norm3d_backward_input(elsewhere.view(), g, y, source.norm, means.data(), exec);
+    if (c.narrow > 0) {
+      conv3d_make_gradient(elsewhere.view(), from_narrow, exec);
+    } else {
+      norm3d_backward_input(elsewhere.view(), g, y, source.norm, means.data(), exec);
+    }
     if (c.norm_of_x) {
       conv3d_backward_weight(dweight.data(), elsewhere, x, norm_of_x, params, exec);
     } else {
@@ -162,6 +178,29 @@ TEST_P(Conv3dNormGradientTest, HaloTile) {
   for (const Case& c : cases) expect_same_bits(c, exec());
 }
 
+// The network's last layers: x is the merge of a level, 4 classes.
+TEST_P(Conv3dNormGradientTest, NarrowGradient) {
+  using enum ActivationKind;
+  const Case cases[] = {{.in = 32,
+                         .out = 16,
+                         .activation = prelu,
+                         .kept = Kept::elsewhere,
+                         .per_instance = true,
+                         .affine = false,
+                         .norm_of_x = true,
+                         .narrow = 4},
+                        {.in = 16, .out = 16, .kept = Kept::elsewhere, .narrow = 4, .h = 35, .w = 10},
+                        {.in = 16, .out = 16, .kept = Kept::nowhere, .fixed = true, .narrow = 4},
+                        // By a pass.
+                        {.in = 16, .out = 16, .kept = Kept::elsewhere, .narrow = 4, .n = 1, .d = 1},
+                        {.in = 16, .out = 16, .kept = Kept::elsewhere, .narrow = 3},
+                        {.in = 16, .out = 16, .kept = Kept::elsewhere, .narrow = 4, .place_of_y = {0, 16, 0}},
+                        {.in = 16, .out = 32, .kept = Kept::elsewhere, .narrow = 4},
+                        {.in = 4, .out = 16, .kept = Kept::nowhere, .narrow = 4},
+                        {.in = 16, .out = 48, .kept = Kept::elsewhere, .narrow = 16}};
+  for (const Case& c : cases) expect_same_bits(c, exec());
+}
+
 // By a pass: voxels that lie otherwise, in place where many blocks read them, other algorithms.
 TEST_P(Conv3dNormGradientTest, OthersNeedAPass) {
   const Case cases[] = {{.in = 16, .out = 16, .place_of_y = {1, 0, 0}},
@@ -185,6 +224,8 @@ TEST_P(Conv3dNormGradientTest, WrongArgumentsAreErrors) {
   EXPECT_THROW(backward(view.channels(0, 8), {view, view, norm, values.data()}), std::invalid_argument);
   EXPECT_THROW(backward(view, {view, view.channels(0, 8), norm, values.data()}), std::invalid_argument);
   EXPECT_THROW(backward(view, {view, view, {}, values.data()}), std::invalid_argument);
+  const NarrowGradient no_weights{view, nullptr, view, norm, values.data()};
+  EXPECT_THROW(conv3d_make_gradient(view, no_weights, exec()), std::invalid_argument);
   InputNorm later = norm;
   later.first_channel = 8;
   EXPECT_THROW(backward(view, {view, view, later, values.data()}), std::invalid_argument);

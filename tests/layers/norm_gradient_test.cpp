@@ -21,6 +21,7 @@ INSTANTIATE_TEST_SUITE_P(Devices, NormGradientTest, ::testing::Values(Device::cu
 struct Case {
   int64_t in, channels;
   bool per_instance, input_wanted;
+  int64_t classes = 0;  // of a convolution with kernel 1 that applies the second norm, or none
 };
 
 // Gradients of two convolutions with a norm behind each, the first applied by the second convolution. What
@@ -47,9 +48,14 @@ std::vector<std::vector<float>> run(const Case& c, bool finished) {
         return norm_conv3d(in[0], {of_y, gamma, beta, relu}, second, {}, second_params, &of_z);
       },
       y, second);
-  const Tensor result = c.per_instance ? instance_norm(z, {}, {}, relu, 1e-5f, {{}, of_z})
-                                       : batch_norm(z, gamma, beta, {}, {}, {.activation = relu}, {{}, of_z});
-  const Tensor labels = random_labels({2, 2, 3, 4, 1}, 7, static_cast<int>(c.channels), device);
+  const Tensor classes = random_parameter({std::max<int64_t>(c.classes, 1), c.channels, 1, 1, 1}, 6, device);
+  const Tensor result =
+      c.classes > 0
+          ? norm_conv3d(z, {of_z, gamma, beta, relu}, classes, {}, {c.channels, c.classes, 1, 1, 0}, nullptr)
+      : c.per_instance ? instance_norm(z, {}, {}, relu, 1e-5f, {{}, of_z})
+                       : batch_norm(z, gamma, beta, {}, {}, {.activation = relu}, {{}, of_z});
+  const Tensor labels =
+      random_labels({2, 2, 3, 4, 1}, 7, static_cast<int>(c.classes > 0 ? c.classes : c.channels), device);
   dice_loss(result, labels).backward();
   std::vector<std::vector<float>> results;
   for (const Tensor& t : {first, second, gamma, beta}) results.push_back(t.grad().values());
@@ -58,8 +64,11 @@ std::vector<std::vector<float>> run(const Case& c, bool finished) {
 }
 
 TEST_P(NormGradientTest, GivesTheBitsOfANormThatDoesItAll) {
-  const Case cases[] = {
-      {4, 16, false, false}, {4, 32, true, true}, {16, 16, false, true}, {8, 80, false, true}};
+  const Case cases[] = {{4, 16, false, false},
+                        {4, 32, true, true},
+                        {4, 16, true, false, 4},
+                        {16, 16, false, true},
+                        {8, 80, false, true}};
   for (const Case& c : cases) {
     SCOPED_TRACE(testing::Message() << c.in << "->" << c.channels << ", input wanted " << c.input_wanted);
     EXPECT_EQ(run(c, false), run(c, true));
