@@ -40,13 +40,14 @@ AttentionGateStatistics statistics_pointers(const std::array<Statistics, 3>& s) 
 class AttentionGateNode : public Node {
  public:
   AttentionGateNode(Tensor g, Tensor x, Tensor scores, const std::array<AttentionGateBranch, 3>& branches,
-                    std::array<Statistics, 3> statistics, NormOperands norm_of_g,
+                    std::array<Statistics, 3> statistics, NormOperands norm_of_g, NormOperands norm_of_x,
                     const AttentionGateParams& params)
       : g_(std::move(g)),
         x_(std::move(x)),
         scores_(std::move(scores)),
         statistics_(std::move(statistics)),
         norm_of_g_(std::move(norm_of_g)),
+        norm_of_x_(std::move(norm_of_x)),
         params_(params) {
     for (size_t i = 0; i < branches.size(); ++i) {
       const AttentionGateBranch& b = branches[i];
@@ -112,7 +113,7 @@ class AttentionGateNode : public Node {
   Tensor g_, x_, scores_;
   std::array<AttentionGateBranch, 3> branches_;
   std::array<Statistics, 3> statistics_;
-  NormOperands norm_of_g_;  ///< keeps alive what the params point to
+  NormOperands norm_of_g_, norm_of_x_;  ///< keep alive what the params point to
   AttentionGateParams params_;
 };
 
@@ -166,7 +167,8 @@ void check_branch(const AttentionGateBranch& branch, int64_t in_channels, int64_
 
 Tensor attention_gate(const Tensor& g, const Tensor& x, const AttentionGateBranch& gate,
                       const AttentionGateBranch& skip, const AttentionGateBranch& psi,
-                      const BatchNormParams& params, const Tensor& into, const NormOperands& norm_of_g) {
+                      const BatchNormParams& params, const Tensor& into, const NormOperands& norm_of_g,
+                      const NormOperands& norm_of_x) {
   require_activation("attention_gate", "g", g);
   require_activation("attention_gate", "x", x);
   require_alike("attention_gate", g, x);
@@ -189,6 +191,10 @@ Tensor attention_gate(const Tensor& g, const Tensor& x, const AttentionGateBranc
     require_parameter("attention_gate", "mean", norm_of_g.statistics.mean, {g.size(4)}, g);
     kernel_params.norm_of_g = input_norm(norm_of_g);
   }
+  if (norm_of_x.statistics.mean.defined()) {
+    require_parameter("attention_gate", "mean", norm_of_x.statistics.mean, {x.size(4)}, x);
+    kernel_params.norm_of_x = input_norm(norm_of_x);
+  }
 
   const std::array<AttentionGateBranch, 3> branches{gate, skip, psi};
   const Tensor y = into.defined() ? into.detach() : Tensor::activation_like(x),
@@ -209,14 +215,8 @@ Tensor attention_gate(const Tensor& g, const Tensor& x, const AttentionGateBranc
   const auto& origin = g.autograd_meta();
   const bool again = Context::get().computing_again() && !norm_of_g.statistics.mean.defined() &&
                      origin != nullptr && origin->node != nullptr && origin->node->gives_output_again();
-  return record<AttentionGateNode>(
-      y, inputs, again ? Tensor() : g.detach(), x.detach(), scores, branches, statistics,
-      NormOperands{norm_of_g.statistics,
-                   norm_of_g.weight.detach(),
-                   norm_of_g.bias.detach(),
-                   {norm_of_g.activation.params, norm_of_g.activation.slope.detach()},
-                   norm_of_g.eps},
-      kernel_params);
+  return record<AttentionGateNode>(y, inputs, again ? Tensor() : g.detach(), x.detach(), scores, branches,
+                                   statistics, norm_of_g.detached(), norm_of_x.detached(), kernel_params);
 }
 
 AttentionGate::AttentionGate(int64_t gate_channels, int64_t skip_channels, int64_t intermediate_channels,
@@ -271,8 +271,9 @@ Tensor folded_gate(const Tensor& g, const Tensor& x, const kernels::FoldedGateWe
 }  // namespace
 
 Tensor AttentionGate::operator()(const Tensor& g, const Tensor& x, const Tensor& into,
-                                 const NormOperands& norm_of_g) const {
-  require(fused_ || !norm_of_g.statistics.mean.defined(), "AttentionGate: a norm of g needs the fused gate");
+                                 const NormOperands& norm_of_g, const NormOperands& norm_of_x) const {
+  require(fused_ || (!norm_of_g.statistics.mean.defined() && !norm_of_x.statistics.mean.defined()),
+          "AttentionGate: a norm of g or x needs the fused gate");
   if (!fused_) {
     const auto branch = [](const Branch& b, const Tensor& input) { return b.norm(b.convolution(input)); };
     return multiply(x, sigmoid(branch(psi_, relu(add(branch(gate_, g), branch(skip_, x))))));
@@ -290,7 +291,7 @@ Tensor AttentionGate::operator()(const Tensor& g, const Tensor& x, const Tensor&
   }
   return attention_gate(g, x, tensors(gate_), tensors(skip_), tensors(psi_),
                         {.training = training(), .momentum = gate_.norm.momentum(), .eps = gate_.norm.eps()},
-                        into, norm_of_g);
+                        into, norm_of_g, norm_of_x);
 }
 
 }  // namespace vg

@@ -17,13 +17,13 @@ struct AttentionGateBranch {
 
 /// x * sigmoid(BN(psi(relu(BN(gate(g)) + BN(skip(x)))))) in one op that stores only the attention
 /// coefficients. g: [N, D, H, W, gate channels]; x: [N, D, H, W, skip channels]. The params' activation is
-/// not used. `into`: memory for the result, of x's shape, or undefined. With statistics in `norm_of_g`, g is
-/// the x of an UnstoredNorm. Throws std::invalid_argument if
+/// not used. `into`: memory for the result, of x's shape, or undefined. With statistics in `norm_of_g` or
+/// `norm_of_x`, g or x is the x of an UnstoredNorm. Throws std::invalid_argument if
 /// shapes do not fit, or in training for one value per channel.
 Tensor attention_gate(const Tensor& g, const Tensor& x, const AttentionGateBranch& gate,
                       const AttentionGateBranch& skip, const AttentionGateBranch& psi,
                       const BatchNormParams& params = {}, const Tensor& into = {},
-                      const NormOperands& norm_of_g = {});
+                      const NormOperands& norm_of_g = {}, const NormOperands& norm_of_x = {});
 
 /// MONAI's AttentionBlock with its names: "W_g.0.conv.weight", "W_g.1.running_mean", ..., "psi.1.bias".
 class AttentionGate : public Module {
@@ -31,7 +31,7 @@ class AttentionGate : public Module {
   AttentionGate(int64_t gate_channels, int64_t skip_channels, int64_t intermediate_channels,
                 Device device = Device::cpu);
   Tensor operator()(const Tensor& g, const Tensor& x, const Tensor& into = {},
-                    const NormOperands& norm_of_g = {}) const;
+                    const NormOperands& norm_of_g = {}, const NormOperands& norm_of_x = {}) const;
 
   /// False computes the gate op by op, storing every intermediate result: for comparison.
   void set_fused(bool fused) { fused_ = fused; }

@@ -130,24 +130,23 @@ Tensor conv3d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
 }
 
 Tensor conv3d_of_unstored(const Tensor& x, const NormOperands& norm, const Tensor& weight, const Tensor& bias,
-                          const Conv3dParams& params, ChannelStatistics& statistics) {
+                          const Conv3dParams& params, ChannelStatistics& statistics, bool unread) {
   const char* const function = "conv3d_of_unstored";
-  const Tensor y = conv3d_output(function, x, weight, bias, params);
   const int64_t first = x.size(4) - norm.statistics.mean.elements();
   kernels::require(x.dtype() == DType::bfloat16 && !norm.statistics.per_instance && first >= 0, function,
                    ": x is ", dtype_name(x.dtype()), ' ', to_string(x.shape()),
                    ", expected bfloat16 with the channels of a batch norm");
+  const auto recorded = [&](const Tensor& y) {
+    return record<Conv3dNode>(y, {x, weight, bias}, weight.requires_grad() ? x.detach() : Tensor(), x.shape(),
+                              weight.detach(), params, /*normalised=*/true, norm.detached());
+  };
+  if (unread && should_record({x, weight, bias})) return recorded(x.detach());
+  const Tensor y = conv3d_output(function, x, weight, bias, params);
   statistics = ChannelStatistics::empty_for(y, statistics.per_instance);
   const kernels::OutputStatistics of_y = statistics.pointers();
   kernels::conv3d_forward(y.view<bfloat16>(), &of_y, x.view<const bfloat16>(), input_norm(norm, first),
                           weight.data<const float>(), data_or_null(bias), params, exec_of(x));
-  return record<Conv3dNode>(y, {x, weight, bias}, weight.requires_grad() ? x.detach() : Tensor(), x.shape(),
-                            weight.detach(), params, /*normalised=*/true,
-                            NormOperands{norm.statistics,
-                                         norm.weight.detach(),
-                                         norm.bias.detach(),
-                                         {norm.activation.params, norm.activation.slope.detach()},
-                                         norm.eps});
+  return recorded(y);
 }
 
 Conv3d::Conv3d(const Conv3dParams& params, bool with_bias, Device device)

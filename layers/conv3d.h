@@ -21,9 +21,9 @@ Tensor conv3d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
               ChannelStatistics* statistics = nullptr, bool unread = false);
 
 /// conv3d() of x, bfloat16, whose last channels are those of a norm that is not stored (UnstoredNorm), and is
-/// applied where x is read.
+/// applied where x is read. `unread` as there.
 Tensor conv3d_of_unstored(const Tensor& x, const NormOperands& norm, const Tensor& weight, const Tensor& bias,
-                          const Conv3dParams& params, ChannelStatistics& statistics);
+                          const Conv3dParams& params, ChannelStatistics& statistics, bool unread = false);
 
 /// Uninitialised memory for the result of conv3d(), after its checks; `function` is named in errors.
 Tensor conv3d_output(const char* function, const Tensor& x, const Tensor& weight, const Tensor& bias,

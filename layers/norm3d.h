@@ -21,13 +21,20 @@ struct NormOperands {
   Tensor weight = {}, bias = {};  ///< [C], or both undefined
   FusedActivation activation = {};
   float eps = 1e-5f;
+
+  /// The same off the tape, for a node to keep.
+  [[nodiscard]] NormOperands detached() const {
+    return {statistics, weight.detach(), bias.detach(), {activation.params, activation.slope.detach()}, eps};
+  }
 };
 
 /// A norm whose result nobody has stored: `x` holds the norm's input, and on the tape stands for the result.
 /// For ops that apply a norm as they read; their gradient is that of the result.
 struct UnstoredNorm {
   Tensor x;
-  NormOperands norm;
+  NormOperands norm;  ///< without statistics if x is the result, which is stored
+
+  [[nodiscard]] bool stored() const { return !norm.statistics.mean.defined(); }
 };
 /// A norm on the tape, for ops that sum what it needs of its result's gradient while they make that.
 class NormNode : public Node {

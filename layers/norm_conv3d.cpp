@@ -77,7 +77,7 @@ class NormConv3dNode : public NormInputNode {
 }  // namespace
 
 Tensor norm_conv3d(const Tensor& x, const NormOperands& norm, const Tensor& weight, const Tensor& bias,
-                   const Conv3dParams& params, ChannelStatistics* statistics) {
+                   const Conv3dParams& params, ChannelStatistics* statistics, bool unread) {
   const char* const function = "norm_conv3d";
   require_activation(function, "x", x);
   require(x.dtype() == DType::bfloat16, function, ": x is ", dtype_name(x.dtype()), ", expected bfloat16");
@@ -85,6 +85,12 @@ Tensor norm_conv3d(const Tensor& x, const NormOperands& norm, const Tensor& weig
   require_parameter(function, "mean", norm.statistics.mean, groups, x);
   require_parameter(function, "variance", norm.statistics.variance, groups, x);
   if (norm.activation.slope.defined()) require_slope(function, norm.activation.slope, x);
+  const auto recorded = [&](const Tensor& y) {
+    return record<NormConv3dNode>(y, {x, norm.weight, norm.bias, norm.activation.slope, weight, bias},
+                                  x.detach(), norm, weight.detach(), params, statistics != nullptr);
+  };
+  if (unread && should_record({x, norm.weight, norm.bias, norm.activation.slope, weight, bias}))
+    return recorded(x.detach());
   const Tensor y = conv3d_output(function, x, weight, bias, params);
   kernels::OutputStatistics of_result;
   if (statistics != nullptr) {
@@ -94,8 +100,7 @@ Tensor norm_conv3d(const Tensor& x, const NormOperands& norm, const Tensor& weig
   kernels::conv3d_forward(y.view<bfloat16>(), statistics != nullptr ? &of_result : nullptr,
                           x.view<const bfloat16>(), input_norm(norm), weight.data<const float>(),
                           data_or_null(bias), params, exec_of(x));
-  return record<NormConv3dNode>(y, {x, norm.weight, norm.bias, norm.activation.slope, weight, bias},
-                                x.detach(), norm, weight.detach(), params, statistics != nullptr);
+  return recorded(y);
 }
 
 }  // namespace vg

@@ -34,60 +34,58 @@ AttentionLayer::AttentionLayer(const Architecture& a, size_t level, Device devic
     below_ = &register_module("submodule.1", std::make_unique<AttentionLayer>(a, level + 1, device, rng));
 }
 
-Tensor AttentionLayer::below(const Tensor& x) const {
-  const Tensor lower = down_->operator()(x);
-  return below_ != nullptr ? (*below_)(lower) : lower;
+Tensor AttentionLayer::below(const UnstoredNorm& x) const {
+  if (below_ == nullptr) return down_->unstored(x, false).x;
+  return (*below_)(down_->unstored(x, below_->takes_unstored()));
 }
 
-UnstoredNorm AttentionLayer::merge_input(const Tensor& x, const Tensor& lower) const {
+UnstoredNorm AttentionLayer::merge_input(const UnstoredNorm& x, const Tensor& lower) const {
   // The halves of the merge's input are computed where concat() would copy them to.
-  const int64_t channels = x.size(4);
-  const Tensor both = Tensor::activation_like(x, 2 * channels);
+  const int64_t channels = x.x.size(4);
+  const Tensor both = Tensor::activation_like(x.x, 2 * channels);
   const Tensor for_gated = both.channels(0, channels), for_lower = both.channels(channels, 2 * channels);
-  if (merge_.applies_norm_to(x) && upconv_.leaves_norm() && attention_.fused()) {
+  if (merge_.applies_norm_to(x.x) && upconv_.leaves_norm() && attention_.fused()) {
     // The gate and the merge apply the norm of the upsampled half as they read it.
     const UnstoredNorm upsampled = upconv_.unstored(upconv_.convolve(lower, for_lower));
-    const Tensor gated = attention_(upsampled.x, x, for_gated, upsampled.norm);
+    const Tensor gated = attention_(upsampled.x, x.x, for_gated, upsampled.norm, x.norm);
     return {concat({gated, upsampled.x}), upsampled.norm};
   }
   const Tensor upsampled = upconv_(lower, for_lower);
-  return {concat({attention_(upsampled, x, for_gated), upsampled}), {}};
+  return {concat({attention_(upsampled, x.x, for_gated, {}, x.norm), upsampled}), {}};
 }
 
-Convolution::Unfinished AttentionLayer::merge(const Tensor& x, const Tensor& lower, bool unread) const {
-  const UnstoredNorm input = merge_input(x, lower);
-  return input.norm.statistics.mean.defined() ? merge_.convolve_unstored(input.x, input.norm)
-                                              : merge_.convolve(input.x, {}, unread);
+Convolution::Unfinished AttentionLayer::merge(const UnstoredNorm& x, const Tensor& lower, bool unread) const {
+  return merge_.convolve_unstored(merge_input(x, lower), unread);
 }
 
-Convolution::Unfinished AttentionLayer::merged(const Tensor& x) const {
+Convolution::Unfinished AttentionLayer::merged(const UnstoredNorm& x) const {
   // Recomputed is what the merge reads: its result is there when backward arrives, and is let go of before.
   const auto statistics = std::make_shared<ChannelStatistics>();
   const Tensor y = block_of(recompute_,
-                            [this, statistics](const std::vector<Tensor>& in) {
+                            [this, norm = x.norm, statistics](const std::vector<Tensor>& in) {
                               const bool unread = recompute_ && Context::get().result_unread();
-                              const auto [result, found] = merge(in[0], in[1], unread);
+                              const auto [result, found] = merge({in[0], norm}, in[1], unread);
                               if (!unread) *statistics = found;
                               return result;
                             },
-                            {x, below(x)}, {&upconv_, &attention_, &merge_});
+                            {x.x, below(x)}, {&upconv_, &attention_, &merge_});
   return {y, *statistics};
 }
 
-Tensor AttentionLayer::operator()(const Tensor& x) const {
-  if (merge_.takes_folded(x)) return merge_(merge_input(x, below(x)).x);
+Tensor AttentionLayer::operator()(const UnstoredNorm& x) const {
+  if (merge_.takes_folded(x.x)) return merge_(merge_input(x, below(x)).x);
   if (finest_) return merge_.finish(merged(x));
   // Backward reaches this level when the memory is wanted by the finer ones: nothing is kept.
   return block_of(recompute_,
-                  [this](const std::vector<Tensor>& in) {
+                  [this, norm = x.norm](const std::vector<Tensor>& in) {
                     const bool unread = recompute_ && Context::get().result_unread();
-                    return merge_.finish(merge(in[0], in[1], false), {}, unread);
+                    return merge_.finish(merge({in[0], norm}, in[1], false), {}, unread);
                   },
-                  {x, below(x)}, {&upconv_, &attention_, &merge_});
+                  {x.x, below(x)}, {&upconv_, &attention_, &merge_});
 }
 
-Tensor AttentionLayer::followed_by(const Convolution& next, const Tensor& x) const {
-  if (x.dtype() != DType::bfloat16) return next((*this)(x));
+Tensor AttentionLayer::followed_by(const Convolution& next, const UnstoredNorm& x) const {
+  if (x.x.dtype() != DType::bfloat16) return next((*this)(x));
   return next.finish(next.convolve_after(merge_, merged(x)));
 }
 
@@ -119,7 +117,7 @@ void AttentionUnet::set_recompute(bool recompute) {
 }
 
 Tensor AttentionUnet::forward(const Tensor& x) const {
-  return levels_.followed_by(classes_, head_(x));
+  return levels_.followed_by(classes_, head_.unstored({x, {}}, levels_.takes_unstored()));
 }
 
 }  // namespace vg

@@ -16,23 +16,25 @@ class AttentionLayer : public Module {
  public:
   /// The layer between `level` and `level` + 1.
   AttentionLayer(const Architecture& architecture, size_t level, Device device, Rng& rng);
-  /// x: [N, D, H, W, channels[level]]; returns the same shape.
-  Tensor operator()(const Tensor& x) const;
+  /// x: [N, D, H, W, channels[level]], its norm not stored only if takes_unstored(); returns the same shape.
+  Tensor operator()(const UnstoredNorm& x) const;
   /// next(operator()(x)), where `next` applies the norm of merge if it can: see
   /// Convolution::convolve_after().
-  [[nodiscard]] Tensor followed_by(const Convolution& next, const Tensor& x) const;
+  [[nodiscard]] Tensor followed_by(const Convolution& next, const UnstoredNorm& x) const;
+  /// Whether all that read x apply a norm of it as they do; for bfloat16.
+  [[nodiscard]] bool takes_unstored() const { return attention_.fused() && down_->takes_unstored(); }
   void set_fused_gate(bool fused);
   void set_recompute(bool recompute);
 
  private:
   /// The levels below, of x.
-  [[nodiscard]] Tensor below(const Tensor& x) const;
+  [[nodiscard]] Tensor below(const UnstoredNorm& x) const;
   /// The gated skip connection and the upsampled levels below, and the norm of these if it is not stored.
-  [[nodiscard]] UnstoredNorm merge_input(const Tensor& x, const Tensor& lower) const;
+  [[nodiscard]] UnstoredNorm merge_input(const UnstoredNorm& x, const Tensor& lower) const;
   /// The merge before its norm.
-  [[nodiscard]] Convolution::Unfinished merge(const Tensor& x, const Tensor& lower, bool unread) const;
+  [[nodiscard]] Convolution::Unfinished merge(const UnstoredNorm& x, const Tensor& lower, bool unread) const;
   /// ... with the levels below, recomputed but for the result.
-  [[nodiscard]] Convolution::Unfinished merged(const Tensor& x) const;
+  [[nodiscard]] Convolution::Unfinished merged(const UnstoredNorm& x) const;
 
   AttentionGate& attention_;
   Convolution& upconv_;

@@ -84,8 +84,8 @@ Tensor Convolution::finish(Unfinished x, const Tensor& into, bool unread) const 
   return dropout_ != nullptr ? (*dropout_)(std::move(y)) : y;
 }
 
-bool Convolution::applies_norm_to(const Tensor& x) const {
-  return x.dtype() == DType::bfloat16 && convolution_ != nullptr && uses_batch_statistics() &&
+bool Convolution::applies_norm() const {
+  return convolution_ != nullptr && uses_batch_statistics() &&
          kernels::conv3d_applies_norm(convolution_->params());
 }
 
@@ -93,25 +93,27 @@ UnstoredNorm Convolution::unstored(const Unfinished& x) const {
   return batch_norm_->unstored(x.y, x.statistics, activation_);
 }
 
-Convolution::Unfinished Convolution::convolve_unstored(const Tensor& x, const NormOperands& norm) const {
+Convolution::Unfinished Convolution::convolve_unstored(const UnstoredNorm& x, bool unread) const {
+  if (x.stored()) return convolve(x.x, {}, unread);
   Unfinished result{.y = {}, .statistics = {.per_instance = instance_norm_ != nullptr}};
-  result.y = conv3d_of_unstored(x, norm, convolution_->weight(), convolution_->bias(), convolution_->params(),
-                                result.statistics);
+  result.y = conv3d_of_unstored(x.x, x.norm, convolution_->weight(), convolution_->bias(),
+                                convolution_->params(), result.statistics, unread);
   return result;
 }
 
-Convolution::Unfinished Convolution::convolve_after(const Convolution& before, Unfinished x) const {
+Convolution::Unfinished Convolution::convolve_after(const Convolution& before, Unfinished x,
+                                                    bool unread) const {
   // Statistics of x say that it is of bfloat16 and that a norm which uses them follows. Where the convolution
   // needs a pass for the norm, one that stores its result for the backward pass is the only one.
   const bool fused = x.statistics.mean.defined() && before.dropout_ == nullptr && convolution_ != nullptr &&
                      kernels::conv3d_applies_norm(convolution_->params());
-  if (!fused) return convolve(before.finish(std::move(x)));
+  if (!fused) return convolve(before.finish(std::move(x)), {}, unread);
   const NormOperands norm = before.batch_norm_ != nullptr
                                 ? before.batch_norm_->operands(x.y, x.statistics, before.activation_)
                                 : before.instance_norm_->operands(x.statistics, before.activation_);
   Unfinished result{.y = {}, .statistics = {.per_instance = instance_norm_ != nullptr}};
   result.y = norm_conv3d(x.y, norm, convolution_->weight(), convolution_->bias(), convolution_->params(),
-                         uses_batch_statistics() ? &result.statistics : nullptr);
+                         uses_batch_statistics() ? &result.statistics : nullptr, unread);
   return result;
 }
 
@@ -133,14 +135,22 @@ ConvBlock::ConvBlock(int64_t in_channels, int64_t out_channels, int stride, doub
                                                                      .dropout = dropout},
                                                   device, rng))) {}
 
-Tensor ConvBlock::operator()(const Tensor& x) const {
-  return block_of(recompute_,
-                  [this](const std::vector<Tensor>& in) {
-                    if (first_.takes_folded(in[0])) return second_(first_(in[0]));
-                    return second_.finish(second_.convolve_after(first_, first_.convolve(in[0])), {},
-                                          recompute_ && Context::get().result_unread());
-                  },
-                  {x}, {this});
+UnstoredNorm ConvBlock::unstored(const UnstoredNorm& x, bool wanted) const {
+  wanted = wanted && x.x.dtype() == DType::bfloat16 && second_.leaves_norm();
+  const auto found = std::make_shared<ChannelStatistics>();
+  Tensor y = block_of(recompute_,
+                      [this, norm = x.norm, wanted, found](const std::vector<Tensor>& in) {
+                        if (first_.takes_folded(in[0])) return second_(first_(in[0]));
+                        const bool unread = recompute_ && Context::get().result_unread();
+                        Convolution::Unfinished result = second_.convolve_after(
+                            first_, first_.convolve_unstored({in[0], norm}), wanted && unread);
+                        if (!wanted) return second_.finish(std::move(result), {}, unread);
+                        if (!unread) *found = result.statistics;
+                        return result.y;
+                      },
+                      {x.x}, {this});
+  if (!wanted) return {std::move(y), {}};
+  return second_.unstored({std::move(y), *found});
 }
 
 }  // namespace vg

@@ -56,7 +56,7 @@ class Convolution : public Module {
   /// convolve(before.finish(x)) in one op that stores nothing between, where that exists: for bfloat16, if
   /// what is between is a norm with statistics of this batch and its activation, and the convolution applies
   /// them as it reads.
-  [[nodiscard]] Unfinished convolve_after(const Convolution& before, Unfinished x) const;
+  [[nodiscard]] Unfinished convolve_after(const Convolution& before, Unfinished x, bool unread = false) const;
   /// True if operator() takes x in one pass with what freeze() has prepared; but for an instance norm, which
   /// stays a pass of its own.
   [[nodiscard]] bool takes_folded(const Tensor& x) const {
@@ -67,11 +67,14 @@ class Convolution : public Module {
     return batch_norm_ != nullptr && dropout_ == nullptr && training();
   }
   /// Whether convolve_unstored() of x, of any number of channels, applies a norm as it reads.
-  [[nodiscard]] bool applies_norm_to(const Tensor& x) const;
+  [[nodiscard]] bool applies_norm_to(const Tensor& x) const {
+    return x.dtype() == DType::bfloat16 && applies_norm();
+  }
+  [[nodiscard]] bool applies_norm() const;  ///< to bfloat16
   /// finish() without storing the result, if leaves_norm(); for bfloat16.
   [[nodiscard]] UnstoredNorm unstored(const Unfinished& x) const;
-  /// convolve(x) where the last channels of x are those of `norm`.
-  [[nodiscard]] Unfinished convolve_unstored(const Tensor& x, const NormOperands& norm) const;
+  /// convolve(x) where the last channels of x are those of x.norm.
+  [[nodiscard]] Unfinished convolve_unstored(const UnstoredNorm& x, bool unread = false) const;
 
  private:
   void set_frozen(bool frozen, DType products) override;
@@ -94,7 +97,12 @@ class Convolution : public Module {
 class ConvBlock : public Module {
  public:
   ConvBlock(int64_t in_channels, int64_t out_channels, int stride, double dropout, Device device, Rng& rng);
-  Tensor operator()(const Tensor& x) const;
+  Tensor operator()(const Tensor& x) const { return unstored({x, {}}, false).x; }
+  /// The same without storing the last norm, if that is `wanted` and it can be left to those who read the
+  /// result; of x that may be likewise, if takes_unstored().
+  [[nodiscard]] UnstoredNorm unstored(const UnstoredNorm& x, bool wanted) const;
+  /// Whether the first convolution applies a norm of x as it reads; for bfloat16.
+  [[nodiscard]] bool takes_unstored() const { return first_.applies_norm(); }
   /// Keep nothing for backward but x, see recompute().
   void set_recompute(bool recompute) { recompute_ = recompute; }
 

@@ -23,8 +23,8 @@ void require_valid(const char* function, const View<const float>& psi, const Vie
           g.c, ", ", x.c, " and ", psi.c, " channels, expected ", p.gate_channels, ", ", p.skip_channels,
           " and 1");
   require_intermediate(function, p);
-  require((std::is_same_v<T, bfloat16>) || p.norm_of_g.mean == nullptr, function,
-          ": a norm of g is for bfloat16 alone");
+  require((std::is_same_v<T, bfloat16>) || (p.norm_of_g.mean == nullptr && p.norm_of_x.mean == nullptr),
+          function, ": a norm of g or x is for bfloat16 alone");
   for (const float* weight : {w.weight_g, w.bias_g, w.gamma_g, w.beta_g, w.weight_x, w.bias_x, w.gamma_x,
                               w.beta_x, w.weight_psi, w.bias_psi, w.gamma_psi, w.beta_psi}) {
     require(weight != nullptr, function, ": a weight is null");

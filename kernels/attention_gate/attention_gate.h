@@ -18,6 +18,7 @@ struct AttentionGateParams {
   /// A norm and its activation that are applied to g as it is read, with bfloat16: dg is the gradient of
   /// their result. None if mean is null.
   InputNorm norm_of_g = {};
+  InputNorm norm_of_x = {};  ///< likewise: x in the formula is their result
 };
 
 /// Weights of the gate. F = intermediate_channels.

@@ -474,7 +474,7 @@ void run_backward(View<T> dg, View<T> dx, const AttentionGateGradients& gradient
   add_gradient(gradients.weight_x, sums + 2 * f + f * g.c, f * x.c, exec);
 }
 
-// g after its norm, in scratch memory; or g.
+// g or x after its norm, in scratch memory; or as it is.
 View<const bfloat16> after_norm(const View<const bfloat16>& g, const InputNorm& norm, WorkspaceScope& scope,
                                 const Exec& exec) {
   if (norm.mean == nullptr) return g;
@@ -499,6 +499,7 @@ void attention_gate_forward(View<bfloat16> y, View<float> psi, const AttentionGa
     return attention_gate_forward_tensor(y, psi, statistics, g, x, weights, params, exec);
   WorkspaceScope scope(*exec.workspace);
   g = after_norm(g, params.norm_of_g, scope, exec);
+  x = after_norm(x, params.norm_of_x, scope, exec);
   run_forward(y, psi, statistics, g, x, weights, params, exec);
 }
 
@@ -522,8 +523,8 @@ void attention_gate_backward(View<bfloat16> dg, View<bfloat16> dx, const Attenti
     return attention_gate_backward_tensor(dg, dx, gradients, dy, psi, statistics, g, x, weights, params,
                                           dg_so_far, norm_sums, exec);
   WorkspaceScope scope(*exec.workspace);
-  run_backward(dg, dx, gradients, dy, psi, statistics, after_norm(g, params.norm_of_g, scope, exec), x,
-               weights, params, exec);
+  run_backward(dg, dx, gradients, dy, psi, statistics, after_norm(g, params.norm_of_g, scope, exec),
+               after_norm(x, params.norm_of_x, scope, exec), weights, params, exec);
   if (add) kernels::add(dg, dg, dg_so_far, exec);
   if (norm_sums != nullptr) norm3d_gradient_sums(norm_sums, dg, g, params.norm_of_g, exec);
 }

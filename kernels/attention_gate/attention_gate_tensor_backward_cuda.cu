@@ -329,8 +329,8 @@ struct NormOfGSums {
   __device__ __forceinline__ void add(const TensorGate& gate, const TilePlace<Flat>& place,
                                       const bool (&inside)[2], const float (&d)[Channels / 8][4]) {
     const int lane = static_cast<int>(threadIdx.x) % 32, row = lane / 4, channel = lane % 4 * (2 * fragments);
-    const float* const floats = norm_of_g_floats<Channels>();
-    const NormTable<Channels> table(floats, gate.norm_of_g.relu);
+    const float* const floats = gate_norm_floats<Channels>(0);
+    const NormTable<Channels> table(floats, gate.norms[0].relu);
 #pragma unroll
     for (int part = 0; part < parts; ++part) {
       LaneMoments<2 * fragments> moments;
@@ -503,7 +503,7 @@ void run_backward(View<bfloat16> dg, View<bfloat16> dx, const AttentionGateGradi
                   memory.hidden,
                   memory.psi,
                   with_pieces(make_tile_grid(x, Flat), S::warps, 8),
-                  norm_arguments(params.norm_of_g, g.c),
+                  {norm_arguments(params.norm_of_g, g.c), norm_arguments(params.norm_of_x, x.c)},
                   nullptr};
   const auto pieces = static_cast<unsigned>(gate.grid.pieces);
   {

@@ -67,10 +67,11 @@ bool attention_gate_tensor_applies(const AttentionGateParams& params,
   if (params.gate_channels != c || 2 * params.intermediate_channels != c) return false;
   if (c != 16 && c != 32 && c != 64 && c != 128) return false;
   // A tile's voxels may be of two samples.
-  const InputNorm& norm = params.norm_of_g;
-  if (norm.mean != nullptr &&
-      (norm.params.per_instance || norm.first_channel != 0 || !input_norm_applies(norm)))
-    return false;
+  for (const InputNorm& norm : {params.norm_of_g, params.norm_of_x}) {
+    if (norm.mean != nullptr &&
+        (norm.params.per_instance || norm.first_channel != 0 || !input_norm_applies(norm)))
+      return false;
+  }
   for (const View<const bfloat16>& v : views) {
     if (reinterpret_cast<uintptr_t>(v.data) % 16 != 0) return false;
     for (const int64_t stride : {v.stride_n, v.stride_d, v.stride_h, v.stride_w})

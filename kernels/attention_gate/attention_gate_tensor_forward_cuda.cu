@@ -186,16 +186,24 @@ __global__ void __launch_bounds__(GateSizes<Channels>::threads, GateSizes<Channe
   }
 }
 
-// y = x * coefficient, 8 channels a thread.
+// y = x * coefficient, 8 channels a thread; of x after its norm, if there is one.
 template <int Channels>
 __global__ void attend_kernel(VoxelPointer<bfloat16> y, VoxelPointer<const bfloat16> x,
-                              VoxelPointer<const float> scores, const PsiConstants* psi) {
+                              VoxelPointer<const float> scores, const PsiConstants* psi,
+                              NormArguments norm_of_x) {
   constexpr int chunks = Channels / 8;
+  using Table = NormTable<Channels>;
+  __shared__ __align__(16) float floats[Table::floats];
+  if (norm_of_x.mean != nullptr) {
+    [[maybe_unused]] const Table fill(floats, norm_of_x, 0, 0);
+    __syncthreads();
+  }
   const int64_t i = thread_index() / chunks;
   const int chunk = static_cast<int>(threadIdx.x) % chunks;
   if (i >= x.view.voxels()) return;
   uint32_t words[4];
   ptx::load_constant_16(words, x(i) + chunk * 8);
+  if (norm_of_x.mean != nullptr) Table(floats, norm_of_x.relu).chunk(chunk).apply_to(words);
   const float c = coefficient_of(*psi, *scores(i));
   ptx::store_global_16(y(i) + chunk * 8, scaled(words[0], c), scaled(words[1], c), scaled(words[2], c),
                        scaled(words[3], c));
@@ -217,7 +225,7 @@ void run_forward(View<bfloat16> y, View<float> scores, const AttentionGateStatis
                         memory.hidden,
                         memory.psi,
                         grid,
-                        norm_arguments(params.norm_of_g, g.c),
+                        {norm_arguments(params.norm_of_g, g.c), norm_arguments(params.norm_of_x, x.c)},
                         nullptr};
   const auto pieces = static_cast<unsigned>(grid.pieces);
   const auto voxels = static_cast<double>(x.voxels());
@@ -247,7 +255,7 @@ void run_forward(View<bfloat16> y, View<float> scores, const AttentionGateStatis
   check_launch();
   set_psi_constants(memory, weights, statistics, params, exec);
   attend_kernel<Channels><<<blocks_for(x.voxels() * (Channels / 8)), block_threads, 0, stream>>>(
-      VoxelPointer(y), VoxelPointer(x), VoxelPointer(View<const float>(scores)), memory.psi);
+      VoxelPointer(y), VoxelPointer(x), VoxelPointer(View<const float>(scores)), memory.psi, gate.norms[1]);
   check_launch();
 }
 

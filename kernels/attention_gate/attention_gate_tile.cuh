@@ -125,8 +125,8 @@ struct TensorGate {
   const HiddenConstants* hidden;
   const PsiConstants* psi;
   TileGrid grid;
-  NormArguments norm_of_g;  ///< none if mean is null
-  float* norm_sums;         ///< of backward: [piece][channel][2] for the norm of g, or null
+  NormArguments norms[2];  ///< of g and x; none if mean is null
+  float* norm_sums;        ///< of backward: [piece][channel][2] for the norm of g, or null
 };
 
 /// Channel of pair `pair` (of 2 * steps), lane quarter q and element e: 8 or 16 contiguous bytes of a voxel
@@ -230,16 +230,17 @@ __device__ __forceinline__ T column_sum(T value) {
   return value + __shfl_xor_sync(0xFFFFFFFFu, value, 16);
 }
 
-/// The table of the norm of g, of this block: see for_each_tile().
+/// The table of the norm of g or x, of this block: see for_each_tile().
 template <int Channels>
-__device__ __forceinline__ float* norm_of_g_floats() {
-  __shared__ __align__(16) float floats[NormTable<Channels>::floats];
-  return floats;
+__device__ __forceinline__ float* gate_norm_floats(int tensor) {
+  constexpr int floats = (NormTable<Channels>::floats + 3) / 4 * 4;
+  __shared__ __align__(16) float tables[2 * floats];
+  return tables + tensor * floats;
 }
 
 /// Calls body(address of the tile's tensors, place) for the tiles of this warp, copying `Tensors` inputs (and
 /// behind them the scores, if `WithScores`) some tiles ahead. Voxels beyond the row read as zero. A norm of g
-/// is applied to the copy, each lane to what it has copied itself. For all threads of a block.
+/// or x is applied to the copy, each lane to what it has copied itself. For all threads of a block.
 template <int Channels, bool Flat, int Tensors, bool WithScores, class Body>
 __device__ __forceinline__ void for_each_tile(const TensorGate& gate, int piece, unsigned char* shared,
                                               const Body& body) {
@@ -270,24 +271,29 @@ __device__ __forceinline__ void for_each_tile(const TensorGate& gate, int piece,
     }
     ptx::commit_copies();
   };
-  // The norm's parameters stay in shared memory: loaded for each tile, they need no registers between.
+  // The norms' parameters stay in shared memory: loaded for each tile, they need no registers between.
   using Table = NormTable<Channels>;
-  float* const norm_floats = norm_of_g_floats<Channels>();
-  if (gate.norm_of_g.mean != nullptr) {
-    [[maybe_unused]] const Table fill(norm_floats, gate.norm_of_g, 0, 0);
-    __syncthreads();
+#pragma unroll
+  for (int tensor = 0; tensor < 2; ++tensor) {
+    if (gate.norms[tensor].mean != nullptr) [[maybe_unused]]
+      const Table fill(gate_norm_floats<Channels>(tensor), gate.norms[tensor], 0, 0);
   }
-  const auto normalise = [&](int slot, int count) {
-    const Table table(norm_floats, gate.norm_of_g.relu);
+  __syncthreads();
+  const auto normalise = [&](int tensor, int slot, int count) {
+    const Table table(gate_norm_floats<Channels>(tensor), gate.norms[tensor].relu);
 #pragma unroll 1
     for (int v = lane / chunks; v < count; v += 32 / chunks)
-      table.apply_once(lane % chunks, ring + slot * stage_bytes + S::offset(v, lane % chunks));
+      table.apply_once(lane % chunks,
+                       ring + slot * stage_bytes + tensor * S::tile_bytes + S::offset(v, lane % chunks));
   };
   int tile = gate.grid.begin(piece) + warp;
   for (int stage = 0; stage < S::stages - 1; ++stage) copy(tile + stage * S::warps, stage);
   for (int slot = 0; tile < end; tile += S::warps) {
     ptx::wait_copies<S::stages - 2>();
-    if (gate.norm_of_g.mean != nullptr) normalise(slot, gate.grid.place<Flat>(tile).count);
+#pragma unroll
+    for (int tensor = 0; tensor < 2; ++tensor) {
+      if (gate.norms[tensor].mean != nullptr) normalise(tensor, slot, gate.grid.place<Flat>(tile).count);
+    }
     __syncwarp();  // the copies of all lanes are there, and the stage before is no longer read
     copy(tile + (S::stages - 1) * S::warps, slot == 0 ? S::stages - 1 : slot - 1);
     body(ring + slot * stage_bytes, gate.grid.place<Flat>(tile));

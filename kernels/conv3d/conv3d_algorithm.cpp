@@ -154,8 +154,10 @@ bool conv3d_applies_norm(const Conv3dParams& p) {
   const int64_t in = p.in_channels, out = p.out_channels;
   if (p.kernel_size == 1 && p.stride == 1 && p.padding == 0)
     return out <= std::min<int64_t>(in, 8) && (in == 8 || in == 16 || in == 32 || in == 64);
-  return p.kernel_size == 3 && p.stride == 1 && p.padding == 1 &&
-         std::min(p.in_channels, p.out_channels) < 64 && halo_tile_index(p.in_channels, p.out_channels) >= 0;
+  if (p.kernel_size != 3 || p.padding != 1) return false;
+  // From 32 to a multiple of 64 channels short rows go to matrix products, which do not.
+  if (p.stride == 2) return in % 16 == 0 && out % 16 == 0 && in <= 128 && (in < 32 || out % 64 != 0);
+  return std::min(p.in_channels, p.out_channels) < 64 && halo_tile_index(p.in_channels, p.out_channels) >= 0;
 }
 
 namespace {

@@ -1,4 +1,5 @@
 // Convolution of bfloat16: the choice of an algorithm for the current device.
+#include "kernels/common/lanes.cuh"
 #include "kernels/common/launch.cuh"
 #include "kernels/conv3d/conv3d_algorithm.h"
 #include "kernels/conv3d/conv3d_cuda.h"
@@ -35,10 +36,17 @@ bool forward_applies_norm(Conv3dAlgorithm algorithm, const View<const bfloat16>&
                           const OutputStatistics* statistics, const View<const bfloat16>& x,
                           const InputNorm& norm) {
   if (algorithm == Conv3dAlgorithm::pointwise) return pointwise_norm_applies(y, x, norm);
+  if (algorithm == Conv3dAlgorithm::strided) return statistics != nullptr && strided_norm_applies(norm, x.c);
   return algorithm == Conv3dAlgorithm::halo_tile && statistics != nullptr && input_norm_applies(norm);
 }
 bool wgrad_applies_norm(Conv3dAlgorithm algorithm, const InputNorm& norm) {
-  return algorithm == Conv3dAlgorithm::halo_tile && input_norm_applies(norm);
+  return (algorithm == Conv3dAlgorithm::halo_tile || algorithm == Conv3dAlgorithm::strided) &&
+         input_norm_applies(norm);
+}
+
+// Whether an epilogue takes the sums for the gradient of a norm of x: two, and it reads x by 16 bytes.
+bool epilogue_sums(const InputNorm& norm, const View<const bfloat16>& x) {
+  return norm_gradient_applies(norm) && takes_lanes<8>(x);
 }
 
 // The order of sums must not depend on the device: cut as for 128 multiprocessors, close to those that train
@@ -95,7 +103,7 @@ void conv3d_forward(View<bfloat16> y, const OutputStatistics* statistics, View<c
     case Conv3dAlgorithm::strided_gemm:
       return conv3d_forward_strided_gemm(y, x, weight, bias, exec, 0, statistics);
     case Conv3dAlgorithm::strided:
-      return conv3d_forward_strided(y, x, weight, bias, limits.multiprocessors, exec, statistics);
+      return conv3d_forward_strided(y, x, weight, bias, limits.multiprocessors, exec, statistics, norm);
     case Conv3dAlgorithm::first_layer:
       return conv3d_forward_first_layer(y, x, weight, bias, limits.multiprocessors, exec, statistics);
     case Conv3dAlgorithm::pointwise:
@@ -166,7 +174,7 @@ void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const 
     case Conv3dAlgorithm::strided_gemm:
       return conv3d_backward_weight_strided_gemm(dweight, dy, x, exec);
     case Conv3dAlgorithm::strided:
-      return conv3d_backward_weight_strided(dweight, dy, x, multiprocessors, exec);
+      return conv3d_backward_weight_strided(dweight, dy, x, multiprocessors, exec, norm);
     case Conv3dAlgorithm::first_layer:
       return conv3d_backward_weight_first_layer(dweight, dy, x, multiprocessors, exec);
     case Conv3dAlgorithm::pointwise:
@@ -215,7 +223,7 @@ void conv3d_backward_through_norm(View<bfloat16> dx, float* dweight, float* dbia
   }
   const CudaLimits limits = cuda_limits();
   if (choose_conv3d_backward_input_algorithm(params, dx, dy, limits) == Conv3dAlgorithm::halo_tile &&
-      norm_gradient_applies(norm) && dx.elements() > 0) {
+      epilogue_sums(norm, x) && dx.elements() > 0) {
     const NormGradientRequest request{x, norm, gradients, means};
     conv3d_backward_input_halo_tile(dx, dy, weight, params, limits.multiprocessors, exec, &request);
   } else {

@@ -137,10 +137,12 @@ void conv3d_backward_through_norm_pointwise(View<bfloat16> dx, float* dweight, f
 
 /// conv3d_forward, _backward_input and _backward_weight on tensor cores with kernel 3, stride 2 and padding
 /// 1, where strided_applies(), strided_transposed_applies() and strided_wgrad_applies(). The second adds a
-/// bias (or null), for the transposed convolution. Statistics as with halo tiles.
+/// bias (or null), for the transposed convolution. Statistics and a norm of x as with halo tiles, the norm
+/// where strided_norm_applies() in the forward pass, for up to 128 channels.
+bool strided_norm_applies(const InputNorm& norm, int64_t in_channels);
 void conv3d_forward_strided(View<bfloat16> y, View<const bfloat16> x, const float* weight, const float* bias,
                             int multiprocessors, const Exec& exec,
-                            const OutputStatistics* statistics = nullptr);
+                            const OutputStatistics* statistics = nullptr, const InputNorm* norm = nullptr);
 void conv3d_backward_input_strided(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
                                    const float* bias, int multiprocessors, const Exec& exec,
                                    const OutputStatistics* statistics = nullptr);
@@ -149,7 +151,7 @@ void conv3d_backward_input_strided(View<bfloat16> dx, View<const bfloat16> dy, c
 void conv3d_add_backward_input_strided(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,
                                        int multiprocessors, const Exec& exec);
 void conv3d_backward_weight_strided(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
-                                    int multiprocessors, const Exec& exec);
+                                    int multiprocessors, const Exec& exec, const InputNorm* norm = nullptr);
 
 /// The same three as matrix products, for the deep levels: where strided_gemm_applies(),
 /// strided_gemm_transposed_applies() and strided_gemm_wgrad_applies(). The sum over taps and channels, or for

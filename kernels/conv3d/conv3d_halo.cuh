@@ -98,13 +98,14 @@ class PlaneCopy {
   }
 
   /// Applies the norm to what this thread has copied of plane d by part<Parts>(), and nobody has read. Zeros
-  /// beyond the view stay zero.
-  template <int Parts>
-  __device__ __forceinline__ void normalise(const NormTable<Channels>& norm, uint32_t plane, int d,
-                                            int index) const {
+  /// beyond the view stay zero. The table may be of more channels: the plane's begin at its first_chunk-th 8.
+  template <int Parts, int TableChannels>
+  __device__ __forceinline__ void normalise(const NormTable<TableChannels>& norm, uint32_t plane, int d,
+                                            int index, int first_chunk = 0) const {
     if (static_cast<unsigned>(d) >= static_cast<unsigned>(depth_) || !active_[0]) return;
-    if (!norm.applies(own_chunk())) return;
-    const auto chunk = norm.chunk(own_chunk());
+    const int own = first_chunk + own_chunk();
+    if (!norm.applies(own)) return;
+    const auto chunk = norm.chunk(own);
     for_each_copied<Parts>(plane, d, index, [&](uint32_t address, const bfloat16*) { chunk.apply(address); });
   }
 

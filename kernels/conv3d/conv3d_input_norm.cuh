@@ -69,14 +69,15 @@ class NormTable {
  public:
   static constexpr int chunk_floats = 28, floats = Channels / 8 * chunk_floats, slope_place = 24;
 
-  /// Fills the table for channels from `first` on of a sample. For all threads; a barrier must follow.
+  /// Fills the table for channels from `first` on of a sample, fewer than the table has if `channels` says
+  /// so. For all threads; a barrier must follow.
   __device__ __forceinline__ NormTable(float* shared, const NormArguments& norm, int64_t sample,
-                                       int64_t first)
+                                       int64_t first, int channels = Channels)
       : shared_(ptx::shared_address(shared)),
         first_chunk_((norm.first_channel - static_cast<int>(first)) / 8),
         slope_(norm.slope != nullptr ? *norm.slope : norm.negative_slope),
         relu_(norm.relu) {
-    for (int i = static_cast<int>(threadIdx.x); i < Channels; i += static_cast<int>(blockDim.x)) {
+    for (int i = static_cast<int>(threadIdx.x); i < channels; i += static_cast<int>(blockDim.x)) {
       const int64_t channel = first + i - norm.first_channel;
       if (channel < 0) continue;
       const int64_t of_sample = sample * norm.group_stride + channel;
@@ -106,11 +107,14 @@ class NormTable {
     __device__ __forceinline__ void apply(uint32_t address) const {
       uint32_t words[4];
       ptx::load_shared_16(words, address);
+      apply_to(words);
+      ptx::store_shared_16(address, words[0], words[1], words[2], words[3]);
+    }
+    __device__ __forceinline__ void apply_to(uint32_t (&words)[4]) const {
 #pragma unroll
       for (int k = 0; k < 4; ++k)
         words[k] = ptx::pack_bfloat16(value(__uint_as_float(words[k] << 16), 2 * k),
                                       value(__uint_as_float(words[k] & 0xffff0000u), 2 * k + 1));
-      ptx::store_shared_16(address, words[0], words[1], words[2], words[3]);
     }
     __device__ __forceinline__ float value(float x, int k) const {
       const float v =

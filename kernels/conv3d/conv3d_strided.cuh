@@ -8,6 +8,9 @@
 
 namespace vg::kernels::cuda {
 
+/// The norm's table in shared memory is of so many input channels.
+inline constexpr int strided_norm_channels = 128;
+
 /// Where the weight from reduced channel r to output channel o lies: at o * output_stride + r *
 /// reduced_stride + tap.
 struct StridedWeights {

@@ -71,7 +71,8 @@ struct Stage {
 };
 
 // The copies of a block's planes and weights, and where the stage in use lies. One call of next() a stage.
-template <class T>
+// `Norm` is a table for all input channels, or NoNorm.
+template <class T, class Norm>
 class Pipeline {
  public:
   __device__ Pipeline(uint32_t shared, const View<const bfloat16>& in, const uint32_t* packed,
@@ -95,9 +96,17 @@ class Pipeline {
     }
   }
 
-  // Waits for the next stage and starts the copies that take the place of what has been used.
-  __device__ __forceinline__ void next(int i, int kd) {
+  // Waits for the next stage, applies the norm to it and starts the copies that take the place of what has
+  // been used.
+  __device__ __forceinline__ void next(const Norm& norm, int i, int step, int kd) {
     ptx::wait_copies<T::march ? 2 : 0>();
+    if constexpr (!std::is_same_v<Norm, NoNorm>) {
+      // Of the ring, plane 2 i is the plane 2 (i - 1) + 2 of the output before.
+      if (!T::march || kd > 0 || i == 0)
+        copy_.template normalise<1>(norm,
+                                    planes_ + (T::march ? (2 * i + kd) % 3 : place_ ^ 1) * T::plane_bytes,
+                                    first_d_ + 2 * i + kd, 0, step * (StridedTile::channels / 8));
+    }
     __syncthreads();
     if constexpr (T::march) {
       plane_ = (2 * i + kd) % 3;
@@ -144,18 +153,29 @@ class Pipeline {
   int place_ = 0, plane_ = 0, weight_ = 0;
 };
 
-// With `Moments`, `moments` receives a piece from each block.
-template <class T, bool Moments>
+// What a kernel does beside the convolution.
+enum class Extra {
+  nothing,
+  moments,          // of the output: `moments` receives a piece from each block
+  moments_and_norm  // ... and a norm is applied to the input
+};
+
+template <class T, Extra Also>
 __global__ void __launch_bounds__(T::threads, 2)
     strided_kernel(View<bfloat16> out, float* moments, View<const bfloat16> in, const uint32_t* packed,
-                   const float* bias, HaloGrid grid) {
+                   const float* bias, HaloGrid grid, NormArguments norm_of_input) {
+  constexpr bool Moments = Also != Extra::nothing, Norm = Also == Extra::moments_and_norm;
   extern __shared__ __align__(128) unsigned char shared_memory[];
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, g = lane / 4, q = lane % 4;
   const int warp_h = thread / 32 / T::warps_c * 2 * T::rows, warp_c = thread / 32 % T::warps_c;
   const HaloPosition at = halo_position(grid, T::height, T::width, out.d);
   const int64_t channel = at.group * T::out_channels + warp_c * (8 * T::fragments) + q * (2 * T::fragments);
   packed += at.group * (in.c / StridedTile::channels) * (3 * T::weight_bytes / 4);
-  Pipeline<T> pipeline(ptx::shared_address(shared_memory), in, packed, at);
+  using Table = std::conditional_t<Norm, NormTable<strided_norm_channels>, NoNorm>;
+  Pipeline<T, Table> pipeline(ptx::shared_address(shared_memory), in, packed, at);
+  __shared__ __align__(16) float norm_floats[Norm ? NormTable<strided_norm_channels>::floats : 1];
+  const Table norm(norm_floats, norm_of_input, at.n, 0, static_cast<int>(in.c));
+  if constexpr (Norm) __syncthreads();
 
   // Lanes 0-7 and 8-15 give ldmatrix the upper and lower 8 rows of the first 8 channels, the others those of
   // the second 8.
@@ -175,7 +195,7 @@ __global__ void __launch_bounds__(T::threads, 2)
     for (int step = 0; step < pipeline.steps(); ++step) {
 #pragma unroll 1
       for (int kd = 0; kd < 3; ++kd) {
-        pipeline.next(i, kd);
+        pipeline.next(norm, i, step, kd);
         multiply_plane<T>(sums, inputs, pipeline.plane(), pipeline.weights() + weights);
       }
     }
@@ -197,32 +217,37 @@ struct Operands {
   const OutputStatistics* statistics;  // or null
   View<const bfloat16> in;
   StridedWeights weights;
-  const float* bias;  // or null
+  const float* bias;      // or null
+  const InputNorm* norm;  // or null
 };
 
-template <class T, bool Moments>
+template <class T, Extra Also>
 void launch(const Operands& o, int multiprocessors, const Exec& exec) {
   WorkspaceScope scope(*exec.workspace);
   const uint32_t* const packed =
       pack_strided_weights(o.weights, o.out.c, o.in.c, T::out_channels, T::fragments, scope, exec);
-  const auto kernel = strided_kernel<T, Moments>;
+  constexpr bool Moments = Also != Extra::nothing;
+  const auto kernel = strided_kernel<T, Also>;
   constexpr int shared_bytes = T::shape.shared_bytes();
+  static_assert(shared_bytes + sizeof(float) * NormTable<strided_norm_channels>::floats <= 99 * 1024);
   // More than 48 KiB must be asked for; strided_applies() has seen that the device has it.
   check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
   const HaloGrid grid = halo_grid(T::height, T::width, (o.out.c + T::out_channels - 1) / T::out_channels,
                                   o.out, multiprocessors);
   const int64_t pieces = grid.blocks() / grid.groups;
   float* const moments = Moments ? allocate_moments(scope, pieces, o.out.c) : nullptr;
-  kernel<<<blocks_for(grid.blocks(), 1), T::threads, shared_bytes, stream_of(exec)>>>(o.out, moments, o.in,
-                                                                                      packed, o.bias, grid);
+  kernel<<<blocks_for(grid.blocks(), 1), T::threads, shared_bytes, stream_of(exec)>>>(
+      o.out, moments, o.in, packed, o.bias, grid,
+      o.norm != nullptr ? norm_arguments(*o.norm, o.in.c) : NormArguments{});
   check_launch();
   if (Moments) finish_statistics(*o.statistics, moments, pieces, o.out, exec);
 }
 
 template <class T>
-void launch_either(const Operands& o, int multiprocessors, const Exec& exec) {
-  if (o.statistics != nullptr) return launch<T, true>(o, multiprocessors, exec);
-  launch<T, false>(o, multiprocessors, exec);
+void launch_one_of(const Operands& o, int multiprocessors, const Exec& exec) {
+  if (o.norm != nullptr) return launch<T, Extra::moments_and_norm>(o, multiprocessors, exec);
+  if (o.statistics != nullptr) return launch<T, Extra::moments>(o, multiprocessors, exec);
+  launch<T, Extra::nothing>(o, multiprocessors, exec);
 }
 
 __global__ void pack_strided_weights_kernel(uint32_t* packed, StridedWeights weights, int64_t out_channels,
@@ -259,14 +284,21 @@ uint32_t* pack_strided_weights(const StridedWeights& weights, int64_t out_channe
   return packed;
 }
 
+bool strided_norm_applies(const InputNorm& norm, int64_t in_channels) {
+  return input_norm_applies(norm) && in_channels <= strided_norm_channels;
+}
+
 void conv3d_forward_strided(View<bfloat16> y, View<const bfloat16> x, const float* weight, const float* bias,
-                            int multiprocessors, const Exec& exec, const OutputStatistics* statistics) {
+                            int multiprocessors, const Exec& exec, const OutputStatistics* statistics,
+                            const InputNorm* norm) {
+  require(norm == nullptr || (statistics != nullptr && strided_norm_applies(*norm, x.c)),
+          "conv3d on tensor cores: a norm of the input comes with statistics of the output and one slope");
   const int index = strided_forward_tile_index(x.c, y.c);
   require(index >= 0, "conv3d on tensor cores: no tile for ", x.c, " to ", y.c, " channels");
   if (y.elements() == 0) return;
-  const Operands operands{y, statistics, x, {weight, x.c * 27, 27}, bias};
+  const Operands operands{y, statistics, x, {weight, x.c * 27, 27}, bias, norm};
   [&]<int... Index>(std::integer_sequence<int, Index...>) {
-    ((Index == index ? launch_either<Tile<Index>>(operands, multiprocessors, exec) : void()), ...);
+    ((Index == index ? launch_one_of<Tile<Index>>(operands, multiprocessors, exec) : void()), ...);
   }
   (std::make_integer_sequence<int, strided_forward_tile_count>());
 }

@@ -68,10 +68,11 @@ __device__ __forceinline__ void store_sums(float* partial, float* shared, const 
     partial[i / run * fine_channels * 27 + i % run] = shared[i / run * sums_pitch + i % run];
 }
 
-template <int Blocks>
+// With `Norm`, the norm is applied to the fine side.
+template <int Blocks, bool Norm>
 __global__ void __launch_bounds__(threads, 2)
     strided_wgrad_kernel(float* partials, View<const bfloat16> coarse, View<const bfloat16> fine,
-                         HaloGrid grid) {
+                         HaloGrid grid, NormArguments norm_of_fine) {
   using T = Tile<Blocks>;
   extern __shared__ __align__(128) unsigned char shared_memory[];
   const uint32_t fine_planes = ptx::shared_address(shared_memory),
@@ -99,6 +100,10 @@ __global__ void __launch_bounds__(threads, 2)
     copy_fine(fine_planes + i * fine_plane_bytes, i);
     ptx::commit_copies();
   }
+  using Table = NormTable<channels>;
+  __shared__ __align__(16) float norm_floats[Norm ? Table::floats : 1];
+  const std::conditional_t<Norm, Table, NoNorm> norm(norm_floats, norm_of_fine, at.n, fine_first);
+  if constexpr (Norm) __syncthreads();
 
   // Both operands lie in memory as rows of channels and are transposed on the way. Fragments of A want the
   // matrices (voxels of row h; channels 0-7, 8-15), (voxels of row h + rows; the same), those of B (channels
@@ -119,6 +124,11 @@ __global__ void __launch_bounds__(threads, 2)
 #pragma unroll
     for (int kd = 0; kd < 3; ++kd) {
       ptx::wait_copies<1>();
+      if constexpr (Norm) {
+        // Plane 2 i is the plane 2 (i - 1) + 2 of the coarse plane before.
+        if (kd > 0 || i == 0)
+          copy_fine_plane.template normalise<1>(norm, places[kd], 2 * (at.d + i) - 1 + kd, 0);
+      }
       __syncthreads();
       // Planes 2 i and 2 i + 1, and the coarse one, are done with after their turn; plane 2 i + 2 is the
       // next coarse plane's first.
@@ -141,9 +151,9 @@ __global__ void __launch_bounds__(threads, 2)
   store_sums<Blocks>(partials, reinterpret_cast<float*>(shared_memory), sums, kw, block, part, fine.c);
 }
 
-template <int Blocks>
+template <int Blocks, bool Norm>
 void launch(float* dweight, const View<const bfloat16>& coarse, const View<const bfloat16>& fine,
-            int multiprocessors, const Exec& exec) {
+            int multiprocessors, const Exec& exec, const NormArguments& norm) {
   using T = Tile<Blocks>;
   const HaloGrid grid =
       halo_grid(height, width, fine.c / channels * (coarse.c / T::coarse_channels), coarse, multiprocessors);
@@ -151,10 +161,10 @@ void launch(float* dweight, const View<const bfloat16>& coarse, const View<const
   WorkspaceScope scope(*exec.workspace);
   float* const partials = scope.allocate<float>(static_cast<size_t>(pieces * count));
   // More than 48 KiB must be asked for; strided_wgrad_applies() has seen that the device has it.
-  check_cuda(cudaFuncSetAttribute(strided_wgrad_kernel<Blocks>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  T::shared_bytes));
-  strided_wgrad_kernel<Blocks><<<blocks_for(grid.blocks(), 1), threads, T::shared_bytes, stream_of(exec)>>>(
-      partials, coarse, fine, grid);
+  const auto kernel = strided_wgrad_kernel<Blocks, Norm>;
+  check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, T::shared_bytes));
+  kernel<<<blocks_for(grid.blocks(), 1), threads, T::shared_bytes, stream_of(exec)>>>(partials, coarse, fine,
+                                                                                      grid, norm);
   check_launch();
   accumulate_pieces(dweight, partials, count, pieces, exec);
 }
@@ -162,12 +172,19 @@ void launch(float* dweight, const View<const bfloat16>& coarse, const View<const
 }  // namespace
 
 void conv3d_backward_weight_strided(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
-                                    int multiprocessors, const Exec& exec) {
+                                    int multiprocessors, const Exec& exec, const InputNorm* norm) {
+  require(norm == nullptr || input_norm_applies(*norm),
+          "gradient of conv3d's weights on tensor cores: a norm of the input comes with one slope");
   if (dy.elements() == 0) return;
+  const auto with_blocks = [&]<int Blocks>() {
+    if (norm != nullptr)
+      return launch<Blocks, true>(dweight, dy, x, multiprocessors, exec, norm_arguments(*norm, x.c));
+    launch<Blocks, false>(dweight, dy, x, multiprocessors, exec, {});
+  };
   if (dy.c % 32 == 0) {
-    launch<2>(dweight, dy, x, multiprocessors, exec);
+    with_blocks.operator()<2>();
   } else {
-    launch<1>(dweight, dy, x, multiprocessors, exec);
+    with_blocks.operator()<1>();
   }
 }
 

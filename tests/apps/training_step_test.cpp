@@ -273,8 +273,8 @@ TEST_P(TrainingStepTest, RecomputationTakesLess) {
   const Shape shape = {1, 112, 128, 80, 4};
   const size_t kept = step.planned_bytes(shape);
   network->set_recompute(true);
-  // In bfloat16 less is kept in the first place: norms are computed within the convolutions that read them.
-  const double share = device() == Device::cuda ? 0.75 : 0.5;
+  // In bfloat16 less is kept in the first place: norms are computed within the ops that read their results.
+  const double share = device() == Device::cuda ? 0.8 : 0.5;
   EXPECT_LT(static_cast<double>(step.planned_bytes(shape)), share * static_cast<double>(kept));
 }
 

@@ -77,8 +77,8 @@ TEST_P(AttentionGateBfloat16Test, TensorCoresAgreeOnEveryPlacement) {
   }
 }
 
-// A norm of g that is applied as g is read: the bits of one in a pass of its own, also where it falls back.
-// What that norm needs of dg is summed on the way.
+// Norms of g and x that are applied as these are read: the bits of those in passes of their own, also where
+// it falls back. What the norm of g needs of dg is summed on the way.
 TEST_P(AttentionGateBfloat16Test, NormOfTheGatingSignal) {
   for (const Shape& s : {tensor_shapes[0], tensor_shapes[1], tensor_shapes[2], tensor_shapes[3], shapes[2]}) {
     const auto u = rounded<bfloat16>(uniform(s.voxels() * s.gate, 20)),
@@ -95,6 +95,16 @@ TEST_P(AttentionGateBfloat16Test, NormOfTheGatingSignal) {
     in_place.set(stored<bfloat16>(u));
     norm3d_apply(in_place.view(), in_place, norm.mean, norm.variance, norm.gamma, norm.beta, nullptr,
                  norm.params, exec());
+    // Of x without an affine map, with another activation.
+    const Buffer<float> mean_x(device(), uniform(s.skip, 33)),
+        variance_x(device(), uniform(s.skip, 34, 0.5f, 2));
+    const InputNorm norm_x{.mean = mean_x.data(),
+                           .variance = variance_x.data(),
+                           .params = {.activation = {.kind = ActivationKind::leaky_relu}}};
+    Activation<bfloat16> x_in_place(device(), s.n, s.d, s.h, s.w, s.skip);
+    x_in_place.set(stored<bfloat16>(x));
+    norm3d_apply(x_in_place.view(), x_in_place, norm_x.mean, norm_x.variance, nullptr, nullptr, nullptr,
+                 norm_x.params, exec());
     // Of dg before it is rounded to 8 bits.
     const auto expect_sums = [&](const std::vector<float>& sums, const std::vector<float>& dg) {
       const auto channels = static_cast<size_t>(s.gate);
@@ -112,16 +122,17 @@ TEST_P(AttentionGateBfloat16Test, NormOfTheGatingSignal) {
       }
     };
     const PerWeight<float> w = random_weights(s, 1), before = random_weights(s, 30);
-    const auto run = [&](const std::vector<float>& g, bool with_norm) {
+    const auto run = [&](const std::vector<float>& g, const std::vector<float>& of_x, bool with_norm) {
       FusedGateOf<bfloat16> gate(device(), s, w, before, given_statistics(s), false, placements()[2], exec());
-      if (with_norm) gate.set_norm_of_g(norm);
-      gate.run(g, x, dy);
+      if (with_norm) gate.set_norms(norm, norm_x);
+      gate.run(g, of_x, dy);
       std::vector<std::vector<float>> results{gate.y, gate.psi, gate.dg, gate.dx};
       for (size_t i = 0; i < weight_count; ++i) results.push_back(gate.gradient(i));
       if (with_norm) expect_sums(gate.norm_sums, gate.dg);
       return results;
     };
-    EXPECT_EQ(run(u, true), run(to_floats(in_place.get()), false)) << s.gate << " channels";
+    EXPECT_EQ(run(u, x, true), run(to_floats(in_place.get()), to_floats(x_in_place.get()), false))
+        << s.gate << " channels";
   }
 }
 

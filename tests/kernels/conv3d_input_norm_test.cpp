@@ -144,6 +144,30 @@ TEST_P(Conv3dInputNormTest, HaloTilesGiveTheSameBits) {
   }
 }
 
+// The same with stride 2, where planes are shared between outputs or brought step by step.
+TEST_P(Conv3dInputNormTest, StridedTilesGiveTheSameBits) {
+  using enum ActivationKind;
+  constexpr Case cases[] = {{16, 32, relu, false, true, 1, {}, 3, 2},
+                            {16, 16, prelu, true, true, 1, {1, 16, 0}, 3, 2},
+                            {32, 64, leaky_relu, true, false, 1, {0, 8, 8}, 3, 2},
+                            {48, 32, relu, false, true, 1, {}, 3, 2},
+                            {128, 16, relu, false, true, 1, {}, 3, 2},
+                            {32, 32, relu, false, true, 1, {}, 3, 2, 16}};
+  for (const Case& c : cases) {
+    SCOPED_TRACE(::testing::Message() << c.in << "->" << c.out);
+    Problem problem(c, c.per_instance ? 2 : 1, 5, 7, 18, exec());
+    const auto forward = [&](View<bfloat16> y, const OutputStatistics& statistics, View<const bfloat16> x,
+                             const InputNorm* norm, const float* weight, const float* bias) {
+      cuda::conv3d_forward_strided(y, x, weight, bias, 1, exec(), &statistics, norm);
+    };
+    const auto backward_weight = [&](float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
+                                     const InputNorm* norm) {
+      cuda::conv3d_backward_weight_strided(dweight, dy, x, 1, exec(), norm);
+    };
+    expect_equal(problem.run(true, forward, backward_weight), problem.run(false, forward, backward_weight));
+  }
+}
+
 // Algorithms without the norm, and slopes that the tiles do not take, through scratch memory.
 TEST_P(Conv3dInputNormTest, EveryAlgorithmGivesTheSameBits) {
   using enum ActivationKind;

@@ -63,6 +63,16 @@ std::vector<std::vector<float>> run(int64_t channels, bool stored) {
   return results;
 }
 
+void expect_alike(const std::vector<float>& unstored, const std::vector<float>& stored, bool behind_norm) {
+  if (!behind_norm) {
+    EXPECT_EQ(unstored, stored);
+    return;
+  }
+  double largest = 0;
+  for (const float value : stored) largest = std::max<double>(largest, std::abs(value));
+  EXPECT_TRUE(all_close(unstored, stored, largest / 128, 0));
+}
+
 // The same bits forward and of the gradients that come before the norm's; its own are sums over floats
 // instead of what is stored of them.
 TEST_P(UnstoredNormTest, GivesWhatAStoredOneGives) {
@@ -72,13 +82,62 @@ TEST_P(UnstoredNormTest, GivesWhatAStoredOneGives) {
     for (size_t i = 0; i < stored.size(); ++i) {
       SCOPED_TRACE(testing::Message() << "result " << i << ", " << channels << " channels");
       const bool behind_norm = i == 1 || i == 3 || i == 5 || i == 6;  // coarse, up, the norm's
-      if (!behind_norm) {
-        EXPECT_EQ(unstored[i], stored[i]);
-        continue;
-      }
-      double largest = 0;
-      for (const float value : stored[i]) largest = std::max<double>(largest, std::abs(value));
-      EXPECT_TRUE(all_close(unstored[i], stored[i], largest / 128, 0));
+      expect_alike(unstored[i], stored[i], behind_norm);
+    }
+  }
+}
+
+// As run(), of a norm whose result a gate and a convolution of stride 2 read, which the gate's other input
+// comes from: a level of the network.
+std::vector<std::vector<float>> run_skip(int64_t channels, bool stored) {
+  const Device device = Device::cuda;
+  Tensor x = random_activation({2, 4, 4, 6, 16}, 1, device).detach().to(DType::bfloat16);
+  x.set_requires_grad(true);
+  const Tensor weight = random_parameter({channels, 16, 3, 3, 3}, 2, device, -0.2f, 0.2f),
+               down = random_parameter({2 * channels, channels, 3, 3, 3}, 3, device, -0.1f, 0.1f),
+               up = random_parameter({2 * channels, channels, 3, 3, 3}, 4, device, -0.1f, 0.1f);
+  const BatchNorm3d norm(channels, device);
+  set_values(norm.weight(), uniform(channels, 5, 0.5f, 1.5f));
+  set_values(norm.bias(), uniform(channels, 6, 0.2f, 1));
+  AttentionGate gate(channels, channels, channels / 2, device);
+  uint32_t seed = 10;
+  for (const auto& [name, tensor] : gate.named_parameters())
+    set_values(tensor, uniform(tensor.elements(), ++seed));
+
+  const FusedActivation relu{.params = {.kind = ActivationKind::relu}};
+  const Conv3dParams params{.in_channels = 16, .out_channels = channels},
+      down_params{.in_channels = channels, .out_channels = 2 * channels, .stride = 2};
+  ChannelStatistics of_u{}, of_lower{};
+  const Tensor u = conv3d(x, weight, {}, params, &of_u);
+  UnstoredNorm t;
+  if (stored) {
+    t.x = norm(u, relu, {{}, of_u});
+  } else {
+    t = norm.unstored(u, of_u, relu);
+  }
+  const Tensor lower = stored ? conv3d(t.x, down, {}, down_params, &of_lower)
+                              : conv3d_of_unstored(t.x, t.norm, down, {}, down_params, of_lower);
+  const Tensor coarse = batch_norm(lower, {}, {}, {}, {}, {}, {{}, of_lower});
+  const Tensor upsampled =
+      conv_transpose3d(coarse, up, {}, {.in_channels = 2 * channels, .out_channels = channels});
+  const Tensor z = gate(upsampled, t.x, {}, {}, t.norm);
+  const Tensor loss = dice_loss(z, random_labels({2, 4, 4, 6, 1}, 7, static_cast<int>(channels), device));
+  loss.backward();
+  std::vector<std::vector<float>> results = {z.to(DType::float32).values(),
+                                             x.grad().to(DType::float32).values()};
+  for (const Tensor& t_ : {weight, norm.weight(), norm.bias(), down, up})
+    results.push_back(t_.grad().values());
+  for (const auto& [name, tensor] : gate.named_parameters()) results.push_back(tensor.grad().values());
+  return results;
+}
+
+TEST_P(UnstoredNormTest, BeforeASkipConnection) {
+  for (const int64_t channels : {16}) {
+    const auto unstored = run_skip(channels, false), stored = run_skip(channels, true);
+    EXPECT_EQ(unstored, run_skip(channels, false)) << "the same bits again";
+    for (size_t i = 0; i < stored.size(); ++i) {
+      SCOPED_TRACE(testing::Message() << "result " << i << ", " << channels << " channels");
+      expect_alike(unstored[i], stored[i], /*behind_norm=*/i > 0 && i < 5);
     }
   }
 }

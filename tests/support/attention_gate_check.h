@@ -232,7 +232,10 @@ class FusedGateOf {
     }
     y = to_floats(vy->get()), psi = vpsi.get(), dg = to_floats(vdg->get()), dx = to_floats(vdx->get());
   }
-  void set_norm_of_g(const InputNorm& norm) { params_.norm_of_g = norm; }
+  void set_norms(const InputNorm& of_g, const InputNorm& of_x) {
+    params_.norm_of_g = of_g;
+    params_.norm_of_x = of_x;
+  }
   std::vector<float> gradient(size_t i) const { return gradients_[i]->get(); }
   std::vector<float> statistic(size_t i) const { return statistics_[i]->get(); }
 
