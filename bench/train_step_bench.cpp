@@ -41,16 +41,15 @@ struct TrainStepBench {
   struct Batch {
     Tensor images, labels;
   };
-  /// Noise and stripes of all classes.
+  /// Noise and stripes of all classes, made and rounded on the host: no part of a step on the device.
   Batch made_up(Rng& rng) const {
-    const Tensor noise =
-        Tensor::activation(shape[0], shape[2], shape[3], shape[4], shape[1], options.where());
+    const Tensor noise = Tensor::activation(shape[0], shape[2], shape[3], shape[4], shape[1], Device::cpu);
     rng.normal(noise, 0, 1);
     const Tensor labels =
         Tensor::activation(shape[0], shape[2], shape[3], shape[4], 1, Device::cpu, DType::uint8);
     const View<uint8_t> view = labels.view<uint8_t>();
     for (int64_t i = 0; i < view.voxels(); ++i) view.data[i] = static_cast<uint8_t>(i / 97 % 4);
-    return {noise.to(options.type()), labels.to(options.where())};
+    return {noise.to(options.type()).to(options.where()), labels.to(options.where())};
   }
   /// Tensors "input" [N, C, D, H, W] and "labels" [N, D, H, W] of a file.
   Batch loaded() const {
@@ -60,12 +59,12 @@ struct TrainStepBench {
       throw std::runtime_error(data_file + ": input " + to_string(input.shape()) + " and labels " +
                                to_string(classes.shape()) + " do not fit --shape " + to_string(shape));
     const Tensor images = Tensor::activation_from_ncdhw(input.values(), shape[0], shape[1], shape[2],
-                                                        shape[3], shape[4], options.where());
+                                                        shape[3], shape[4], Device::cpu);
     const Tensor labels =
         Tensor::activation(shape[0], shape[2], shape[3], shape[4], 1, Device::cpu, DType::uint8);
     const std::vector<uint8_t> values = classes.values<uint8_t>();
     std::copy(values.begin(), values.end(), labels.data<uint8_t>());
-    return {images.to(options.type()), labels.to(options.where())};
+    return {images.to(options.type()).to(options.where()), labels.to(options.where())};
   }
 
   void run() const {
