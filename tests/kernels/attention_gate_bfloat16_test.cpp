@@ -123,7 +123,7 @@ TEST_P(AttentionGateBfloat16Test, NormOfTheGatingSignal) {
     };
     const PerWeight<float> w = random_weights(s, 1), before = random_weights(s, 30);
     const auto run = [&](const std::vector<float>& g, const std::vector<float>& of_x, bool with_norm) {
-      FusedGateOf<bfloat16> gate(device(), s, w, before, given_statistics(s), false, placements()[2], exec());
+      FusedGateOf<bfloat16> gate(device(), s, w, before, given_statistics(s), false, placements()[3], exec());
       if (with_norm) gate.set_norms(norm, norm_x);
       gate.run(g, of_x, dy);
       std::vector<std::vector<float>> results{gate.y, gate.psi, gate.dg, gate.dx};
