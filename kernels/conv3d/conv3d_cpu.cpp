@@ -38,10 +38,11 @@ bool winograd_fits(const View<const float>& x, const Conv3dParams& p) {
          p.out_channels % channel_block == 0;
 }
 
-// Transforming and streaming the filters costs as much as the direct method's products for about 150 voxels:
-// at 256->256 channels Winograd gains a fifth with 240 voxels and loses more than a factor of two with 64.
+// Transforming and streaming the filters costs as much as the direct method's products for some 150 voxels.
+// At 256->256 channels and 7x8x5 (28 MB of filters) Winograd gains a quarter with the level-3 cache for
+// itself and nothing where others use that cache too.
 bool takes_winograd(const View<const float>& x, const Conv3dParams& p) {
-  constexpr int64_t least_voxels = 200;
+  constexpr int64_t least_voxels = 300;
   const ConvolutionMethod method = active_convolution_method();
   return method != ConvolutionMethod::direct && winograd_fits(x, p) &&
          (method == ConvolutionMethod::winograd || x.voxels() >= least_voxels);

@@ -293,7 +293,8 @@ struct GradientArguments {
   float* sums;           ///< [K][input channels][lanes]
   int64_t sum_stride;    ///< between the taps in `sums`
   Prefetcher* prefetcher = nullptr;
-  int64_t lines = 0;  ///< to ask for before each row
+  int64_t lines = 0;       ///< to ask for before each row
+  bool overwrite = false;  ///< the sums, instead of adding to them
 };
 
 /// Input channels of a gradient tile: three taps, three vectors of dy and a broadcast are 28 of 32 or 16 of
@@ -301,10 +302,10 @@ struct GradientArguments {
 template <int K>
 inline constexpr int gradient_channels = K == 1 ? 8 : lanes / 2;
 
-/// sums[k][i] += sum over rows and positions j of dy[j] * x[Stride * j - Padding + k][i], for Channels inputs
-/// i. The sum over the rows is taken in registers and then added: sums grow in two levels. Positions outside
-/// of the row are left out, so that x needs no halo. The sums in memory are asked for at the start: those of
-/// many channels come from beyond the level-2 cache.
+/// sums[k][i] += (or =) sum over rows and positions j of dy[j] * x[Stride * j - Padding + k][i], for Channels
+/// inputs i. The sum over the rows is taken in registers and then added: sums grow in two levels. Positions
+/// outside of the row are left out, so that x needs no halo. The sums in memory are asked for at the start:
+/// those of many channels come from beyond the level-2 cache.
 template <int K, int Stride, int Padding, int Channels, class Block>
 __attribute__((noinline)) void gradient_tile(const GradientArguments& a, const Block& block) {
   Vec sum[K][Channels];
@@ -374,7 +375,8 @@ __attribute__((noinline)) void gradient_tile(const GradientArguments& a, const B
   for (int k = 0; k < K; ++k) {
     float* const p = a.sums + k * a.sum_stride;
 #pragma GCC unroll 16
-    for (int c = 0; c < Channels; ++c) store(p + c * lanes, load(p + c * lanes) + sum[k][c]);
+    for (int c = 0; c < Channels; ++c)
+      store(p + c * lanes, a.overwrite ? sum[k][c] : load(p + c * lanes) + sum[k][c]);
   }
 }
 

@@ -9,20 +9,47 @@
 
 namespace vg::kernels::cpu::VG_ISA {
 
+/// Tiles of `m` outputs along an axis. Where m does not divide the extent, which is at least m, the last tile
+/// ends with it and overlaps the one before.
+VG_INLINE int64_t winograd_tiles(int64_t extent, int m) {
+  return (extent + m - 1) / m;
+}
+/// Where a tile along an axis begins, and how many of its first outputs the tile before it has.
+struct TileStart {
+  int64_t begin, done;
+};
+VG_INLINE TileStart winograd_tile_start(int64_t index, int m, int64_t extent) {
+  const int64_t begin = index * m + m <= extent ? index * m : extent - m;
+  return {begin, index * m - begin};
+}
+
 /// Output voxels of a tile along D and H; zeros if no tile fits.
 struct WinogradTile {
   int d, h;
   VG_INLINE int64_t frequencies() const { return int64_t{d + 2} * (h + 2); }
   VG_INLINE bool exists() const { return d != 0; }
+  /// Of all tiles of a plane of outputs d x h.
+  VG_INLINE int64_t products(int64_t extent_d, int64_t extent_h) const {
+    return frequencies() * winograd_tiles(extent_d, d) * winograd_tiles(extent_h, h);
+  }
 };
 
-/// The largest tile that divides the extents: the more outputs a tile has, the fewer products an output takes
-/// (27, or 12, 9, 6.75 with 2x2, 2x4, 4x4). Odd extents have none.
+/// The tile with the fewest products for the extents, the smaller one of equals: the more outputs a tile has,
+/// the fewer products an output takes (27, or 12, 9, 6.75 with 2x2, 2x4, 4x4), unless overlaps take them
+/// back.
 VG_INLINE WinogradTile winograd_tile(int64_t d, int64_t h) {
-  if (d % 4 == 0 && h % 4 == 0) return {4, 4};
-  if (d % 2 == 0 && h % 4 == 0) return {2, 4};
-  if (d % 2 == 0 && h % 2 == 0) return {2, 2};
-  return {0, 0};
+  if (d < 2 || h < 2) return {0, 0};
+  WinogradTile best{2, 2};
+  for (const WinogradTile tile : {WinogradTile{2, 4}, WinogradTile{4, 4}}) {
+    if (tile.d <= d && tile.h <= h && tile.products(d, h) < best.products(d, h)) best = tile;
+  }
+  return best;
+}
+
+/// How many of `channels` channels, whole blocks of them, are transformed together where threads share those
+/// of a voxel: a few cache lines.
+VG_INLINE int64_t neighbouring_channels(int64_t channels) {
+  return channels % (4 * channel_block) == 0 ? 4 * channel_block : channel_block;
 }
 
 /// As correlate() with stride 1 and padding 1. The extents have a tile, x has a halo, channels are multiples
@@ -30,8 +57,9 @@ VG_INLINE WinogradTile winograd_tile(int64_t d, int64_t h) {
 void correlate_winograd(View<float> y, View<const float> x, const Weights& weights, const Epilogue& epilogue,
                         const Exec& exec);
 
-/// Weights of all frequencies, [frequency][block of out][in][kw][lanes], for outputs of a tile; their number,
-/// and into filters[that number]. What `packed` of Weights stands for here.
+/// Weights of all frequencies, [frequency][block of out][in][kw][lanes] with a cache line after each
+/// frequency, for outputs of a tile; their number, and into filters[that number]. What `packed` of Weights
+/// stands for here.
 int64_t winograd_filter_floats(const Weights& weights, const WinogradTile& tile);
 void winograd_filters(float* filters, const Weights& weights, const WinogradTile& tile);
 

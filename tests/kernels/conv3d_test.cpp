@@ -1,4 +1,5 @@
 #include "kernels/conv3d/conv3d.h"
+#include "kernels/conv3d/conv3d_method.h"
 
 #include "support/conv3d_check.h"
 #include "support/devices.h"
@@ -82,11 +83,14 @@ const Conv3dCase chunk_cases[] = {{{17, 18, 3, 1, 1}, 1, 12, 2, 170},
 // More weights than a cache holds: with few threads each packs those of the blocks at which it is.
 const Conv3dCase deep_cases[] = {{{96, 104, 3, 1, 1}, 1, 2, 3, 5}, {{104, 100, 3, 2, 1}, 1, 3, 4, 6}};
 
+// The direct method, whose results are exact for integers; Winograd's tests are in conv3d_winograd_test.cpp.
 class Conv3dCpuTest : public ::testing::Test {
  protected:
+  Conv3dCpuTest() { cpu::force_convolution_method(cpu::ConvolutionMethod::direct); }
   Exec exec() { return {DeviceKind::cpu, nullptr, &workspace_}; }
 
  private:
+  CpuSettings restore_;
   Workspace workspace_{DeviceKind::cpu};
 };
 

@@ -19,29 +19,35 @@ constexpr Conv3dParams kernel3(int64_t in, int64_t out) {
   return {in, out, 3, 1, 1};
 }
 
-// Tiles of 2x2, 2x4 and 4x4 (extents along D and H), one and several tiles of each; odd and short rows,
-// several blocks of channels and samples.
-const Conv3dCase tiles_2x2[] = {{kernel3(16, 16), 1, 2, 2, 7},
-                                {kernel3(32, 16), 2, 4, 6, 5},
-                                {kernel3(16, 48), 1, 2, 10, 23},
-                                {kernel3(16, 16), 1, 6, 2, 1}};
-const Conv3dCase tiles_2x4[] = {{kernel3(16, 16), 1, 2, 4, 21}, {kernel3(48, 32), 2, 6, 16, 10}};
-const Conv3dCase tiles_4x4[] = {{kernel3(16, 16), 1, 4, 4, 1},
-                                {kernel3(16, 16), 2, 8, 8, 43},
-                                {kernel3(32, 16), 1, 4, 16, 10},
-                                {kernel3(16, 64), 1, 8, 4, 20},
-                                {kernel3(80, 48), 1, 4, 12, 3}};
+// Tiles of 2x2, 2x4 and 4x4 (extents along D and H), one and several tiles of each, also such that overlap
+// along either axis; odd and short rows, several blocks of channels and samples. The last of 2x2 and of 4x4
+// have so many channels that all threads share the sums of the weights' gradient.
+const Conv3dCase tiles_2x2[] = {{kernel3(16, 16), 1, 2, 2, 7},   {kernel3(32, 16), 2, 6, 6, 5},
+                                {kernel3(16, 48), 1, 10, 2, 23}, {kernel3(16, 16), 1, 6, 2, 1},
+                                {kernel3(16, 32), 2, 3, 2, 4},   {kernel3(16, 16), 1, 2, 5, 9},
+                                {kernel3(32, 16), 1, 5, 5, 3},   {kernel3(96, 64), 1, 3, 3, 6}};
+const Conv3dCase tiles_2x4[] = {{kernel3(16, 16), 1, 2, 4, 21},
+                                {kernel3(48, 32), 2, 6, 16, 10},
+                                {kernel3(16, 16), 1, 2, 7, 5},
+                                {kernel3(16, 32), 2, 3, 9, 11}};
+const Conv3dCase tiles_4x4[] = {{kernel3(16, 16), 1, 4, 4, 1},    {kernel3(16, 16), 2, 8, 8, 43},
+                                {kernel3(32, 16), 1, 4, 16, 10},  {kernel3(16, 64), 1, 8, 4, 20},
+                                {kernel3(80, 48), 1, 4, 12, 3},   {kernel3(16, 16), 1, 7, 4, 9},
+                                {kernel3(16, 32), 2, 4, 5, 7},    {kernel3(16, 16), 1, 10, 9, 20},
+                                {kernel3(16, 16), 1, 14, 16, 10}, {kernel3(64, 64), 1, 7, 6, 4}};
 
 // By how much rounding errors exceed those of plain sums, for operands without a mean. One axis of
 // F(M, 3): with p the products' errors, of the size of the transformed operands, an output's is the square
 // root of sum over frequencies of A^2 |B|^2 |G|^2, against 3 in a plain sum; a weight gradient's that of G^2
 // |B|^2 |A|^2, against M. The largest, from the matrices: sqrt(21.4 / 3) for M = 4, sqrt(4 / 2) for M = 2.
-double growth(int64_t extent) {
-  return extent % 4 == 0 ? 2.7 : 1.5;
-}
 double growth(const Conv3dCase& c) {
-  const bool four_h = c.h % 4 == 0;
-  return (four_h ? growth(c.d) : 1.5) * growth(c.h);
+  // The tile with the fewest products, the smaller of equals.
+  const auto products = [&](int64_t d, int64_t h) {
+    return c.d < d || c.h < h ? INT64_MAX : (c.d + d - 1) / d * (d + 2) * ((c.h + h - 1) / h) * (h + 2);
+  };
+  const bool four_h = std::min(products(2, 4), products(4, 4)) < products(2, 2),
+             four_d = products(4, 4) < std::min(products(2, 2), products(2, 4));
+  return (four_d ? 2.7 : 1.5) * (four_h ? 2.7 : 1.5);
 }
 
 class Conv3dWinogradTest : public ::testing::Test {
@@ -139,7 +145,8 @@ TEST_F(Conv3dWinogradTest, LargeMeansAndUnequalGradientsStayAccurate) {
 }
 
 TEST_F(Conv3dWinogradTest, SameBitsForAnyNumberOfThreads) {
-  for (const Conv3dCase& c : {tiles_2x2[1], tiles_2x4[1], tiles_4x4[1], tiles_4x4[3]}) {
+  for (const Conv3dCase& c : {tiles_2x2[1], tiles_2x2[7], tiles_2x4[1], tiles_2x4[3], tiles_4x4[1],
+                              tiles_4x4[3], tiles_4x4[7], tiles_4x4[9]}) {
     SCOPED_TRACE(::testing::Message() << c);
     const ConvOracle oracle(c.params, c.n, c.d, c.h, c.w);
     const auto &xe = oracle.x(), &ye = oracle.y();
@@ -179,8 +186,10 @@ TEST_F(Conv3dWinogradTest, RunsWhereItsConditionsHold) {
   EXPECT_EQ(algorithms(fitting, 0), direct);                    // no zeros around the input
   EXPECT_EQ(algorithms({kernel3(4, 16), 1, 4, 4, 5}), direct);  // channels
   EXPECT_EQ(algorithms({kernel3(16, 24), 1, 4, 4, 5}), direct);
-  EXPECT_EQ(algorithms({kernel3(16, 16), 1, 7, 4, 5}), direct);  // odd extents
-  EXPECT_EQ(algorithms({kernel3(16, 16), 1, 4, 5, 5}), direct);
+  EXPECT_EQ(algorithms({kernel3(16, 16), 1, 7, 4, 5}), winograd);  // odd extents
+  EXPECT_EQ(algorithms({kernel3(16, 16), 1, 2, 3, 5}), winograd);
+  EXPECT_EQ(algorithms({kernel3(16, 16), 1, 1, 4, 5}), direct);  // no tile
+  EXPECT_EQ(algorithms({kernel3(16, 16), 1, 4, 1, 5}), direct);
   EXPECT_EQ(algorithms({{16, 16, 3, 1, 0}, 1, 4, 4, 5}), direct);
   EXPECT_EQ(algorithms({{16, 16, 3, 2, 1}, 1, 4, 4, 5}), strided);
   EXPECT_EQ(algorithms({{16, 16, 1, 1, 0}, 1, 4, 4, 5}), pointwise);
