@@ -9,8 +9,9 @@ from dataclasses import dataclass, fields
 
 SECTOR = 32
 
-# Kernels that write where they read: what they write counts again, for "unique" bytes hold it once.
-IN_PLACE = re.compile(r"adam|sgd|accumulate|add_to|scale_in_place", re.IGNORECASE)
+# Kernels that write where they read: what they write counts again, for "unique" bytes hold it once. Only for
+# profiles that do not say it themselves ("rewritten_bytes").
+IN_PLACE = re.compile(r"adam|sgd|accumulate|add_to|scale_in_place|InputGradientShare", re.IGNORECASE)
 
 
 class ProfileError(Exception):
@@ -126,7 +127,9 @@ def _from_json_kernel(k):
         shared_wavefronts=sum(s["wavefronts"] for s in shared),
         shared_ideal=sum(s["ideal"] for s in shared),
     )
-    if IN_PLACE.search(k["kernel"]):
+    if "rewritten_bytes" in k:
+        c.dram_bytes += k["rewritten_bytes"]
+    elif IN_PLACE.search(k["kernel"]):
         c.dram_bytes += min(store["sectors"] * SECTOR, k["unique_bytes"])
     if c.tensor_flops:
         for site in k.get("sites", []):

@@ -191,6 +191,13 @@ class CountersTest(unittest.TestCase):
         text = json.dumps(PROFILE).replace("tile_kernel", "adam_kernel")
         self.assertEqual(self.read(text)[0].counters.dram_bytes, 4800 + 320)
 
+    def test_a_profile_may_say_what_was_written_in_place(self):
+        (plain,) = PROFILE["kernels"]
+        for name in ("tile_kernel", "adam_kernel"):
+            kernel = {**plain, "kernel": name, "rewritten_bytes": 160}
+            (read,) = self.read(json.dumps({"kernels": [kernel]}))
+            self.assertEqual(read.counters.dram_bytes, 4800 + 160)
+
     def test_csv_adds_launches_and_converts_units(self):
         (kernel,) = self.read(NCU)
         self.assertEqual((kernel.launches, kernel.threads, kernel.shared_bytes), (2, 256, 4000))
