@@ -156,7 +156,7 @@ bool conv3d_applies_norm(const Conv3dParams& p) {
     return out <= std::min<int64_t>(in, 8) && (in == 8 || in == 16 || in == 32 || in == 64);
   if (p.kernel_size != 3 || p.padding != 1) return false;
   // From 32 to a multiple of 64 channels short rows go to matrix products, which do not.
-  if (p.stride == 2) return in % 16 == 0 && out % 16 == 0 && in <= 128 && (in < 32 || out % 64 != 0);
+  if (p.stride == 2) return in % 16 == 0 && out % 32 == 0 && in <= 128 && (in < 32 || out % 64 != 0);
   return std::min(p.in_channels, p.out_channels) < 64 && halo_tile_index(p.in_channels, p.out_channels) >= 0;
 }
 

@@ -39,9 +39,9 @@ bool forward_applies_norm(Conv3dAlgorithm algorithm, const View<const bfloat16>&
   if (algorithm == Conv3dAlgorithm::strided) return statistics != nullptr && strided_norm_applies(norm, x.c);
   return algorithm == Conv3dAlgorithm::halo_tile && statistics != nullptr && input_norm_applies(norm);
 }
-bool wgrad_applies_norm(Conv3dAlgorithm algorithm, const InputNorm& norm) {
-  return (algorithm == Conv3dAlgorithm::halo_tile || algorithm == Conv3dAlgorithm::strided) &&
-         input_norm_applies(norm);
+bool wgrad_applies_norm(Conv3dAlgorithm algorithm, const View<const bfloat16>& dy, const InputNorm& norm) {
+  if (algorithm == Conv3dAlgorithm::strided) return strided_wgrad_norm_applies(norm, dy.c);
+  return algorithm == Conv3dAlgorithm::halo_tile && input_norm_applies(norm);
 }
 
 // Whether an epilogue takes the sums for the gradient of a norm of x: two, and it reads x by 16 bytes.
@@ -159,7 +159,7 @@ void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const 
   WorkspaceScope scope(*exec.workspace);
   const CudaLimits limits = cuda_limits();
   Conv3dAlgorithm algorithm = choose_conv3d_wgrad_algorithm(params, dy, x, limits);
-  if (norm != nullptr && !wgrad_applies_norm(algorithm, *norm)) {
+  if (norm != nullptr && !wgrad_applies_norm(algorithm, dy, *norm)) {
     x = normalised(*norm, x, scope, exec);
     norm = nullptr;
     algorithm = choose_conv3d_wgrad_algorithm(params, dy, x, limits);
@@ -197,7 +197,7 @@ void conv3d_backward_weight(float* dweight, View<bfloat16> dy, const NormInputGr
     const bool place =
         !kept || (norm_gradient_places(source.dy, dy) && (x.c == 16 || dy.data != source.dy.data));
     if (algorithm == Conv3dAlgorithm::halo_tile && place &&
-        (norm == nullptr || wgrad_applies_norm(algorithm, *norm)))
+        (norm == nullptr || wgrad_applies_norm(algorithm, source.dy, *norm)))
       return conv3d_backward_weight_halo_tile(dweight, source.dy, x, wgrad_multiprocessors, exec, norm,
                                               &source, dy);
   }

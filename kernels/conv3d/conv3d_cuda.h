@@ -138,8 +138,10 @@ void conv3d_backward_through_norm_pointwise(View<bfloat16> dx, float* dweight, f
 /// conv3d_forward, _backward_input and _backward_weight on tensor cores with kernel 3, stride 2 and padding
 /// 1, where strided_applies(), strided_transposed_applies() and strided_wgrad_applies(). The second adds a
 /// bias (or null), for the transposed convolution. Statistics and a norm of x as with halo tiles, the norm
-/// where strided_norm_applies() in the forward pass, for up to 128 channels.
+/// where strided_norm_applies() in the forward pass, for up to 128 channels, and strided_wgrad_norm_applies()
+/// in the gradient of the weights, for multiples of 32 output channels.
 bool strided_norm_applies(const InputNorm& norm, int64_t in_channels);
+bool strided_wgrad_norm_applies(const InputNorm& norm, int64_t out_channels);
 void conv3d_forward_strided(View<bfloat16> y, View<const bfloat16> x, const float* weight, const float* bias,
                             int multiprocessors, const Exec& exec,
                             const OutputStatistics* statistics = nullptr, const InputNorm* norm = nullptr);

@@ -37,7 +37,7 @@ class GradientCopy {
   /// Starts the copies of plane d, which lies inside, of a view that lies so many elements further on.
   template <class Distance = int>
   __device__ __forceinline__ void operator()(uint32_t plane, int d, Distance distance = 0) const {
-    const bfloat16* source = source_ + d * stride_d_ + distance;
+    const bfloat16* source = source_ + static_cast<uint32_t>(d) * stride_d_ + distance;
 #pragma unroll
     for (int row = 0; row < Tile::height; row += rows_at_once, source += step_) {
       if (row + rows_at_once <= Tile::height || row + row_ < Tile::height)
@@ -130,13 +130,13 @@ __global__ void __launch_bounds__(threads, 2)
   const FirstCopy<threads, Tile::input_rows> copy_x_plane(x, at.n, at.h - 1, first_layer_chunk(at.w));
   const GradientCopy copy_dy_plane(dy, at.n, at.h, at.w, out_first);
   const auto copy_x = [&](int i) { copy_x_plane(x_planes + i % x_ring * Tile::x_plane_bytes, at.d - 1 + i); };
-  const auto copy_dy = [&](int i) {
-    copy_dy_plane(dy_planes + i % dy_ring * Tile::dy_plane_bytes, at.d + i);
+  const auto copy_dy = [&](uint32_t plane, int i) {
+    copy_dy_plane(plane, at.d + i);
     if constexpr (Made) copy_dy_plane(source_plane, at.d + i, source.x_distance);
   };
 #pragma unroll 1
   for (int i = 0; i < 3; ++i) copy_x(i);
-  copy_dy(0);
+  copy_dy(dy_planes, 0);
   ptx::commit_copies();
   using Table = NormGradientTable<Tile::out_channels>;
   __shared__ __align__(16) float floats[Made ? Table::floats : 1];
@@ -150,20 +150,22 @@ __global__ void __launch_bounds__(threads, 2)
                  dy_lane = Tile::dy_offset(lane / 8 % 2 * rows, part * 8 + lane % 8, lane / 16),
                  dy_second = Tile::dy_offset(lane / 8 % 2 * rows, part * 8 + lane % 8, 2 + lane / 16);
   Sums sums = {};
+  static_assert(dy_ring == 2);
+  uint32_t dy_plane = dy_planes, dy_next = dy_planes + Tile::dy_plane_bytes;
 #pragma unroll 1
   for (int i = 0; i < at.march; ++i) {
     ptx::wait_copies<0>();
-    if constexpr (Made)
-      copy_dy_plane.make(table, dy_planes + i % dy_ring * Tile::dy_plane_bytes, source_plane);
+    if constexpr (Made) copy_dy_plane.make(table, dy_plane, source_plane);
     __syncthreads();  // the copies are there, and the planes that the next ones replace are done with
     if (i + 1 < at.march) {
       copy_x(i + 3);
-      copy_dy(i + 1);
+      copy_dy(dy_next, i + 1);
     }
     ptx::commit_copies();
-    const uint32_t dy_plane = dy_planes + i % dy_ring * Tile::dy_plane_bytes;
-    multiply_plane(sums, x_planes + x_lane + (i + kd) % x_ring * Tile::x_plane_bytes, dy_plane + dy_lane,
-                   dy_plane + dy_second);
+    multiply_plane(sums, x_planes + x_lane + static_cast<uint32_t>(i + kd) % x_ring * Tile::x_plane_bytes,
+                   dy_plane + dy_lane, dy_plane + dy_second);
+    const uint32_t done = dy_plane;
+    dy_plane = dy_next, dy_next = done;
   }
   ptx::wait_copies<0>();
   store_sums(partials, reinterpret_cast<float*>(shared_memory), sums, kd, part, in_channels);

@@ -171,20 +171,24 @@ void launch(float* dweight, const View<const bfloat16>& coarse, const View<const
 
 }  // namespace
 
+// A tile of 16 coarse channels has too few products to hide the norm behind.
+bool strided_wgrad_norm_applies(const InputNorm& norm, int64_t out_channels) {
+  return out_channels % 32 == 0 && input_norm_applies(norm);
+}
+
 void conv3d_backward_weight_strided(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
                                     int multiprocessors, const Exec& exec, const InputNorm* norm) {
-  require(norm == nullptr || input_norm_applies(*norm),
-          "gradient of conv3d's weights on tensor cores: a norm of the input comes with one slope");
+  require(
+      norm == nullptr || strided_wgrad_norm_applies(*norm, dy.c),
+      "gradient of conv3d's weights on tensor cores: a norm of the input needs one slope and a multiple of "
+      "32 output channels");
   if (dy.elements() == 0) return;
-  const auto with_blocks = [&]<int Blocks>() {
-    if (norm != nullptr)
-      return launch<Blocks, true>(dweight, dy, x, multiprocessors, exec, norm_arguments(*norm, x.c));
-    launch<Blocks, false>(dweight, dy, x, multiprocessors, exec, {});
-  };
+  if (norm != nullptr)
+    return launch<2, true>(dweight, dy, x, multiprocessors, exec, norm_arguments(*norm, x.c));
   if (dy.c % 32 == 0) {
-    with_blocks.operator()<2>();
+    launch<2, false>(dweight, dy, x, multiprocessors, exec, {});
   } else {
-    with_blocks.operator()<1>();
+    launch<1, false>(dweight, dy, x, multiprocessors, exec, {});
   }
 }
 

@@ -166,12 +166,12 @@ TEST_F(Conv3dInferenceTest, RefusesWeightsPackedForOthers) {
   const Conv3dParams p{16, 16, 3, 1, 1};
   const Activation<float> x(DeviceKind::cpu, 1, 4, 4, 8, 16, uniform(4 * 4 * 8 * 16, 1), {1, 0, 0}),
       y(DeviceKind::cpu, 1, 4, 4, 8, 16);
-  const std::vector<float> values(16 * 16 * 36 * 3);
+  cpu::force_convolution_method(cpu::ConvolutionMethod::winograd);
+  const WeightPacking winograd = conv3d_packing(x, p);
+  const std::vector<float> values(static_cast<size_t>(conv3d_packed_floats(winograd, p)));
   const auto forward = [&](const WeightPacking& packing, const OutputActivation& activation) {
     conv3d_forward(y, x, {values.data(), packing}, nullptr, activation, p, exec());
   };
-  cpu::force_convolution_method(cpu::ConvolutionMethod::winograd);
-  const WeightPacking winograd = conv3d_packing(x, p);
   EXPECT_EQ(winograd.order, WeightOrder::winograd_4x4);
   forward(winograd, {});
   expect_error<std::invalid_argument>(

@@ -148,10 +148,10 @@ TEST_P(Conv3dInputNormTest, HaloTilesGiveTheSameBits) {
 TEST_P(Conv3dInputNormTest, StridedTilesGiveTheSameBits) {
   using enum ActivationKind;
   constexpr Case cases[] = {{16, 32, relu, false, true, 1, {}, 3, 2},
-                            {16, 16, prelu, true, true, 1, {1, 16, 0}, 3, 2},
+                            {16, 32, prelu, true, true, 1, {1, 16, 0}, 3, 2},
                             {32, 64, leaky_relu, true, false, 1, {0, 8, 8}, 3, 2},
                             {48, 32, relu, false, true, 1, {}, 3, 2},
-                            {128, 16, relu, false, true, 1, {}, 3, 2},
+                            {128, 32, relu, false, true, 1, {}, 3, 2},
                             {32, 32, relu, false, true, 1, {}, 3, 2, 16}};
   for (const Case& c : cases) {
     SCOPED_TRACE(::testing::Message() << c.in << "->" << c.out);
