@@ -174,7 +174,7 @@ def report_command(options):
     if layers:
         report.add_layers(result, layers)
     if step:
-        report.add_step(result, step, options.step_scale)
+        report.add_step(result, step, options.step_scale, network.read_shapes(options.shapes))
     text = result.markdown()
     if options.output:
         pathlib.Path(options.output).write_text(text, encoding="utf-8")

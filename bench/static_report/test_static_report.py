@@ -291,6 +291,18 @@ class CommandTest(unittest.TestCase):
         self.assertIn("| `tile_kernel<3>` | 2 |", out)
         self.assertNotIn("tile_kernel", self.run_command("--step", path, "--kernels", "^(?!tile)")[1])
 
+    def test_step_beside_its_convolutions(self):
+        path, output = self.write("step.json", json.dumps(PROFILE)), self.folder / "report.md"
+        arguments = ["--step", path, "--shapes", self.write("shapes.txt", SHAPES), "--output", str(output)]
+        self.assertEqual(self.run_command(*arguments, "--step-scale", "40")[0], 0)
+        step = json.loads(output.with_suffix(".json").read_text())["tables"]["step"]
+        first, up = 384 * 2 * (4 + 16) + 2 * 4 * 16 * 27, 48 * 2 * 32 + 384 * 2 * 16 + 2 * 32 * 16 * 27
+        self.assertEqual(step["bytes"], 40 * 4800)
+        self.assertEqual(step["beside_convolutions"], 40 * 4800 - 2 * first - 3 * up)
+        status, _, errors = self.run_command(*arguments, "--step-scale", "3e6")
+        self.assertEqual(status, 1)
+        self.assertIn("FAIL step: at most 13 GB beside the convolutions' own (found 14.40 GB)", errors)
+
     def test_profile_runs_every_direction(self):
         shapes = self.write("shapes.txt", SHAPES)
         template = "echo {command} --on {blocks} > {profile}"
