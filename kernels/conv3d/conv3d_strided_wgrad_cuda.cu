@@ -1,12 +1,11 @@
 // Gradient of the weights of a convolution with kernel 3, stride 2 and padding 1 on tensor cores, and that of
 // the transposed convolution, in which x and dy change places. For one tap it is a matrix product over coarse
 // voxels: dw[c][f] = sum over v of coarse[v][c] fine[2 v - 1 + tap][f]. A block marches along D over a tile
-// of coarse voxels; a warp takes one kw and all nine (kd, kh) of 16 fine and 16 coarse channels. It keeps the
-// fragments of a coarse plane in registers for the three fine planes around it, and fine row 2 r + 2 for the
-// coarse rows r and r + 1. Each block leaves its sums in scratch memory; a second pass adds them in order.
+// of coarse voxels; what its warps do is in conv3d_strided_wgrad.cuh. Each block leaves its sums in scratch
+// memory; a second pass adds them in order.
 #include "kernels/common/ptx/vector_access.cuh"
 #include "kernels/conv3d/conv3d_cuda.h"
-#include "kernels/conv3d/conv3d_strided.cuh"
+#include "kernels/conv3d/conv3d_strided_wgrad.cuh"
 
 namespace vg::kernels::cuda {
 
@@ -20,53 +19,7 @@ struct Tile {
 };
 constexpr int threads = StridedWgradTile::threads, channels = StridedTile::channels,
               height = StridedTile::height, width = StridedTile::width, ring = StridedWgradTile::ring,
-              fine_row_bytes = StridedTile::fine_row_bytes, fine_plane_bytes = StridedTile::fine_plane_bytes,
-              sums_pitch = StridedWgradTile::sums_pitch;
-
-// sums += the coarse plane, in registers, times one plane of the fine side. `fine` is the lane's address for
-// ldmatrix in the first row.
-template <int Rows>
-__device__ __forceinline__ void multiply_plane(float (&sums)[3][2][4], const uint32_t (&b)[Rows][4],
-                                               uint32_t fine) {
-  uint32_t a[3][4];
-  ptx::load_matrix_x4_transposed(a[0], fine);
-#pragma unroll
-  for (int row = 0; row < Rows; ++row) {
-#pragma unroll
-    for (int kh = 1; kh < 3; ++kh)
-      ptx::load_matrix_x4_transposed(a[(2 * row + kh) % 3], fine + (2 * row + kh) * fine_row_bytes);
-#pragma unroll
-    for (int kh = 0; kh < 3; ++kh) {
-      ptx::mma_m16n8k16(sums[kh][0], a[(2 * row + kh) % 3], b[row][0], b[row][1]);
-      ptx::mma_m16n8k16(sums[kh][1], a[(2 * row + kh) % 3], b[row][2], b[row][3]);
-    }
-  }
-}
-
-// Adds the sums of the parts of the tile in order, in shared memory as [coarse channel][fine channel][27]
-// with `sums_pitch` floats for a coarse channel, and stores them to the block's part of the partial gradient.
-template <int Blocks>
-__device__ __forceinline__ void store_sums(float* partial, float* shared, const float (&sums)[3][3][2][4],
-                                           int kw, int block, int part, int64_t fine_channels) {
-  const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, q = lane % 4;
-  for (int turn = 0; turn < Tile<Blocks>::parts; ++turn) {
-    __syncthreads();
-    if (part != turn) continue;
-#pragma unroll
-    for (int kdh = 0; kdh < 9; ++kdh) {
-#pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        const int fine = g + i / 2 % 2 * 8, coarse = block * 16 + i / 4 * 8 + 2 * q + i % 2;
-        float& sum = shared[coarse * sums_pitch + fine * 27 + kdh * 3 + kw];
-        sum = sums[kdh / 3][kdh % 3][i / 4][i % 4] + (turn == 0 ? 0.0f : sum);
-      }
-    }
-  }
-  __syncthreads();
-  constexpr int run = channels * 27;
-  for (int i = static_cast<int>(threadIdx.x); i < 16 * Blocks * run; i += threads)
-    partial[i / run * fine_channels * 27 + i % run] = shared[i / run * sums_pitch + i % run];
-}
+              fine_plane_bytes = StridedTile::fine_plane_bytes;
 
 // With `Norm`, the norm is applied to the fine side.
 template <int Blocks, bool Norm>
@@ -77,8 +30,8 @@ __global__ void __launch_bounds__(threads, 2)
   extern __shared__ __align__(128) unsigned char shared_memory[];
   const uint32_t fine_planes = ptx::shared_address(shared_memory),
                  coarse_plane = fine_planes + ring * fine_plane_bytes;
-  const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, kw = thread / 32 % 3,
-            block = thread / 32 / 3 % Blocks, part = thread / 32 / 3 / Blocks, part_h = part * 2 * T::rows;
+  const int thread = static_cast<int>(threadIdx.x), kw = thread / 32 % 3, block = thread / 32 / 3 % Blocks,
+            part = thread / 32 / 3 / Blocks, part_h = part * 2 * T::rows;
   const HaloPosition at = halo_position(grid, height, width, coarse.d);
   const int64_t fine_first = at.group % (fine.c / channels) * channels,
                 coarse_first = at.group / (fine.c / channels) * T::coarse_channels;
@@ -105,19 +58,13 @@ __global__ void __launch_bounds__(threads, 2)
   const std::conditional_t<Norm, Table, NoNorm> norm(norm_floats, norm_of_fine, at.n, fine_first);
   if constexpr (Norm) __syncthreads();
 
-  // Both operands lie in memory as rows of channels and are transposed on the way. Fragments of A want the
-  // matrices (voxels of row h; channels 0-7, 8-15), (voxels of row h + rows; the same), those of B (channels
-  // 0-7; voxels of row h, h + rows), (channels 8-15; the same).
-  const uint32_t fine_lane =
-                     halo_offset(channels, StridedTile::fine_columns, 2 * (part_h + lane / 16 * T::rows),
-                                 StridedTile::entry(2 * (lane % 8) + kw), lane / 8 % 2),
-                 coarse_lane =
-                     coarse_plane + halo_offset(T::coarse_channels, width, part_h + lane / 8 % 2 * T::rows,
-                                                lane % 8, 2 * block + lane / 16);
+  const uint32_t fine_lane = strided_wgrad_fine_lane<T::rows>(part_h, kw),
+                 coarse_lane = coarse_plane +
+                               strided_wgrad_coarse_lane<T::rows, T::coarse_channels, width>(part_h, block);
   static_assert(ring == 3);
   // Where planes 2 i, 2 i + 1 and 2 i + 2 lie.
   uint32_t places[3] = {fine_planes, fine_planes + fine_plane_bytes, fine_planes + 2 * fine_plane_bytes};
-  float sums[3][3][2][4] = {};  // [kd][kh][fragment of 8 coarse channels]
+  StridedWgradSums sums = {};
 #pragma unroll 1
   for (int i = 0; i < at.march; ++i) {
     uint32_t b[T::rows][4];
@@ -142,13 +89,14 @@ __global__ void __launch_bounds__(threads, 2)
         for (int row = 0; row < T::rows; ++row)
           ptx::load_matrix_x4_transposed(b[row], coarse_lane + row * T::coarse_row_bytes);
       }
-      multiply_plane(sums[kd], b, places[kd] + fine_lane);
+      strided_wgrad_multiply(sums[kd], b, places[kd] + fine_lane);
     }
     const uint32_t first = places[2];
     places[2] = places[1], places[1] = places[0], places[0] = first;
   }
   ptx::wait_copies<0>();
-  store_sums<Blocks>(partials, reinterpret_cast<float*>(shared_memory), sums, kw, block, part, fine.c);
+  strided_wgrad_store<Blocks, T::parts, threads>(partials, reinterpret_cast<float*>(shared_memory), sums, kw,
+                                                 block, part, fine.c);
 }
 
 template <int Blocks, bool Norm>
