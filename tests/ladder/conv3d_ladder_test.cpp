@@ -1,11 +1,18 @@
 // Every rung of the ladder against the oracle in double. A test's name ends in the rung's, and with it says
 // which device it needs.
+#include <ostream>
 #include <string>
 
 #include "bench/ladder/rung.h"
 #include "support/bfloat16_conv_check.h"
 #include "support/devices.h"
 #include "support/instruction_sets.h"
+
+namespace vg::ladder {
+void PrintTo(const Rung& rung, std::ostream* out) {
+  *out << rung.name;
+}
+}  // namespace vg::ladder
 
 namespace vg::test {
 namespace {

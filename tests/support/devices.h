@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,17 @@ inline std::vector<kernels::DeviceKind> devices() {
 inline std::string device_name(kernels::DeviceKind device) {
   return device == kernels::DeviceKind::cpu ? "cpu" : "cuda";
 }
+
+}  // namespace vg::test
+
+namespace vg::kernels {
+/// How GoogleTest prints a device.
+inline void PrintTo(DeviceKind device, std::ostream* out) {
+  *out << test::device_name(device);
+}
+}  // namespace vg::kernels
+
+namespace vg::test {
 
 /// Fixture: `TEST_P(Conv3d, Forward)` with `VG_ON_EVERY_DEVICE(Conv3d);` and `using Conv3d = DeviceTest` in a
 /// namespace.
