@@ -1,13 +1,14 @@
 #include "layers/conv_transpose3d.h"
 
 #include "kernels/conv3d/conv3d.h"
+#include "layers/norm_gradient.h"
 #include "layers/op_support.h"
 
 namespace vg {
 
 namespace {
 
-class ConvTranspose3dNode : public Node {
+class ConvTranspose3dNode : public NormInputNode {
  public:
   /// `x` is undefined if the weight needs no gradient.
   ConvTranspose3dNode(Tensor x, Shape x_shape, Tensor weight, const ConvTranspose3dParams& params,
@@ -19,11 +20,38 @@ class ConvTranspose3dNode : public Node {
         normalised_(normalised) {}
   const char* name() const override { return "conv_transpose3d"; }
 
+  bool takes_unfinished() const override {
+    return normalised_ && needs(0) && needs(1) && kernels::conv_transpose3d_makes_both_gradients(params_);
+  }
+
   void backward(const Tensor& grad_output) override {
-    with_element_type(grad_output, [&]<class T>() { backward_of<T>(grad_output); });
+    const Tensor dbias = needs(2) ? accumulation_buffer(2) : Tensor();
+    if (const auto rest = take_unfinished(grad_output)) return both_gradients(grad_output, *rest);
+    with_element_type(grad_output, [&]<class T>() {
+      backward_of<T>(grad_output);
+      if (dbias.defined() && !normalised_)
+        kernels::conv3d_backward_bias(dbias.data<float>(), grad_output.view<const T>(), exec_of(grad_output));
+    });
   }
 
  private:
+  void both_gradients(const Tensor& gradient, const UnfinishedGradient& rest) {
+    const Tensor dx = input_gradient(gradient);
+    // In place if nobody else reads it.
+    const View<bfloat16> dy =
+        gradient.storage_use_count() == 1 ? gradient.view<bfloat16>() : View<bfloat16>();
+    kernels::conv_transpose3d_backward(dx.view<bfloat16>(), accumulation_buffer(1).data<float>(), dy,
+                                       norm_input_gradient(gradient, rest), x_.view<const bfloat16>(),
+                                       weight_.data<const float>(), params_, exec_of(gradient));
+    x_ = Tensor();
+    pass(0, dx);
+  }
+
+  [[nodiscard]] Tensor input_gradient(const Tensor& like) const {
+    return Tensor::activation(x_shape_[0], x_shape_[1], x_shape_[2], x_shape_[3], x_shape_[4], like.device(),
+                              like.dtype());
+  }
+
   template <class T>
   void backward_of(const Tensor& grad_output) {
     const kernels::Exec exec = exec_of(grad_output);
@@ -33,13 +61,8 @@ class ConvTranspose3dNode : public Node {
                                                 params_, exec);
     }
     x_ = Tensor();  // its memory is free for dx
-    if (needs(2)) {
-      const Tensor dbias = accumulation_buffer(2);
-      if (!normalised_) kernels::conv3d_backward_bias(dbias.data<float>(), dy, exec);
-    }
     if (!needs(0)) return;
-    const Tensor dx = Tensor::activation(x_shape_[0], x_shape_[1], x_shape_[2], x_shape_[3], x_shape_[4],
-                                         grad_output.device(), grad_output.dtype());
+    const Tensor dx = input_gradient(grad_output);
     kernels::conv_transpose3d_backward_input(dx.view<T>(), dy, weight_.data<const float>(), params_, exec);
     pass(0, dx);
   }

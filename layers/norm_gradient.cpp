@@ -12,13 +12,12 @@ namespace {
 /// Calls body() with what the kernels make the gradient from.
 template <class Body>
 void with_source(const Tensor& gradient, const UnfinishedGradient& rest, const Body& body) {
-  const View<const bfloat16> x = rest.x.view<const bfloat16>();
-  const float* const means = rest.means.data<const float>();
   if (rest.narrow.defined()) {
-    body(kernels::NarrowGradient{rest.narrow.view<const bfloat16>(), rest.weight.data<const float>(), x,
-                                 input_norm(rest.norm), means});
+    body(kernels::NarrowGradient{rest.narrow.view<const bfloat16>(), rest.weight.data<const float>(),
+                                 rest.x.view<const bfloat16>(), input_norm(rest.norm),
+                                 rest.means.data<const float>()});
   } else {
-    body(kernels::NormInputGradient{gradient.view<const bfloat16>(), x, input_norm(rest.norm), means});
+    body(norm_input_gradient(gradient, rest));
   }
 }
 
@@ -35,6 +34,11 @@ void finish(const Tensor& into, const Tensor& gradient, const UnfinishedGradient
 }
 
 }  // namespace
+
+kernels::NormInputGradient norm_input_gradient(const Tensor& gradient, const UnfinishedGradient& rest) {
+  return {gradient.view<const bfloat16>(), rest.x.view<const bfloat16>(), input_norm(rest.norm),
+          rest.means.data<const float>()};
+}
 
 std::optional<UnfinishedGradient> NormInputNode::take_unfinished(const Tensor& gradient) {
   if (!offered_.defined()) return std::nullopt;

@@ -19,6 +19,9 @@ struct UnfinishedGradient {
   Tensor narrow = {}, weight = {};
 };
 
+/// The kernels' arguments; not of a narrow gradient.
+kernels::NormInputGradient norm_input_gradient(const Tensor& gradient, const UnfinishedGradient& rest);
+
 /// An op on the tape whose output a norm reads, and nobody else, so that the op may be given the gradient of
 /// the norm's result instead of that of its own.
 class NormInputNode : public Node {

@@ -47,14 +47,7 @@ void check(const char* function, const OutputStatistics& statistics) {
 }
 
 void check(const char* function, const InputNorm& norm) {
-  require(norm.mean != nullptr && norm.variance != nullptr, function,
-          ": the input's norm has no mean or variance");
-  require((norm.gamma == nullptr) == (norm.beta == nullptr), function,
-          ": the input's norm has one of gamma and beta, expected both or none");
-  require(norm.first_channel >= 0 && norm.first_channel % 8 == 0, function,
-          ": the input's norm begins at channel ", norm.first_channel, ", expected a multiple of 8");
-  const bool prelu = norm.params.activation.kind == ActivationKind::prelu;
-  require(prelu == (norm.slope != nullptr), function, ": the input's norm: a slope is for prelu alone");
+  check_norm(function, norm);
 }
 
 }  // namespace

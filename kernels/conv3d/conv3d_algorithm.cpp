@@ -244,6 +244,15 @@ bool strided_wgrad_applies(const Conv3dParams& p, const View<const bfloat16>& dy
   return strided_kernels_apply(p, dy, x, StridedWgradTile{{}, dy.c % 32 == 0 ? 2 : 1}.shared_bytes(), limits);
 }
 
+bool transposed_gradients_apply(const Conv3dParams& p, const View<const bfloat16>& dx,
+                                const View<const bfloat16>& dy, const View<const bfloat16>& x,
+                                const CudaLimits& limits) {
+  using Tile = TransposedGradientsTile;
+  return dy.c == Tile::channels && x.c == Tile::coarse_channels &&
+         strided_kernels_apply(p, dy, x, Tile::shared_bytes, limits) &&
+         strided_kernels_apply(p, dy, dx, Tile::shared_bytes, limits);
+}
+
 bool strided_gemm_applies(const Conv3dParams& p, const View<const bfloat16>& out,
                           const View<const bfloat16>& in, const CudaLimits& limits) {
   const StridedGemmForwardTile tile{{}, out.c % 128 == 0 ? 2 : 1};

@@ -62,6 +62,12 @@ bool strided_transposed_applies(const Conv3dParams& params, const View<const bfl
 bool strided_wgrad_applies(const Conv3dParams& params, const View<const bfloat16>& dy,
                            const View<const bfloat16>& x, const CudaLimits& limits);
 
+/// Both gradients of the transposed convolution in one pass, from 32 channels of x to 16 of dy; params are
+/// those of the convolution that it is the transpose of.
+bool transposed_gradients_apply(const Conv3dParams& params, const View<const bfloat16>& dx,
+                                const View<const bfloat16>& dy, const View<const bfloat16>& x,
+                                const CudaLimits& limits);
+
 /// The same as matrix products, for the deep levels, up to 63 (for the gradient of the weights 31) coarse
 /// voxels along W. Forward: from 32 channels and more to multiples of 64.
 bool strided_gemm_applies(const Conv3dParams& params, const View<const bfloat16>& out,

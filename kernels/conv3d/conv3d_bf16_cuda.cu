@@ -49,10 +49,6 @@ bool epilogue_sums(const InputNorm& norm, const View<const bfloat16>& x) {
   return norm_gradient_applies(norm) && takes_lanes<8>(x);
 }
 
-// The order of sums must not depend on the device: cut as for 128 multiprocessors, close to those that train
-// (A100 108, RTX 4090 128, H100 132).
-constexpr int wgrad_multiprocessors = 128;
-
 // x after its norm, in scratch memory: for algorithms that do not apply it as they read.
 View<const bfloat16> normalised(const InputNorm& norm, const View<const bfloat16>& x, WorkspaceScope& scope,
                                 const Exec& exec) {
@@ -71,10 +67,6 @@ bool takes_norm_pointwise(const Conv3dParams& params, const View<const bfloat16>
   return dy.elements() > 0 &&
          choose_conv3d_algorithm(params, dy, x, cuda_limits()) == Conv3dAlgorithm::pointwise &&
          pointwise_norm_applies(dy, x, norm);
-}
-View<bfloat16> scratch_like(const View<const bfloat16>& v, WorkspaceScope& scope) {
-  return contiguous_view(scope.allocate<bfloat16>(static_cast<size_t>(v.elements())), v.n, v.d, v.h, v.w,
-                         v.c);
 }
 
 }  // namespace

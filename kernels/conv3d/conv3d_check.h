@@ -5,6 +5,7 @@
 #include "kernels/common/exec.h"
 #include "kernels/common/view.h"
 #include "kernels/conv3d/conv3d_inference.h"
+#include "kernels/norm3d/norm3d.h"
 
 namespace vg::kernels {
 
@@ -36,6 +37,18 @@ inline void check_packing(const char* function, const WeightPacking& packing, co
           cpu::isa_name(packing.isa), ", expected ", cpu::isa_name(cpu::active_isa()));
   require(!packing.bfloat16 || packing.isa != cpu::Isa::avx512 || has_fast_bfloat16_products(), function,
           ": this processor has no AVX512_BF16");
+}
+
+/// Pointers, slope and first channel of a norm that a convolution applies, or makes the gradient of.
+inline void check_norm(const char* function, const InputNorm& norm) {
+  require(norm.mean != nullptr && norm.variance != nullptr, function,
+          ": the input's norm has no mean or variance");
+  require((norm.gamma == nullptr) == (norm.beta == nullptr), function,
+          ": the input's norm has one of gamma and beta, expected both or none");
+  require(norm.first_channel >= 0 && norm.first_channel % 8 == 0, function,
+          ": the input's norm begins at channel ", norm.first_channel, ", expected a multiple of 8");
+  const bool prelu = norm.params.activation.kind == ActivationKind::prelu;
+  require(prelu == (norm.slope != nullptr), function, ": the input's norm: a slope is for prelu alone");
 }
 
 inline void check_output_activation(const char* function, const OutputActivation& activation,

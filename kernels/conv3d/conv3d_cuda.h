@@ -30,6 +30,16 @@ template <class T>
 void conv3d_forward_direct(View<T> y, View<const T> x, const float* weight, const float* bias,
                            const Conv3dParams& params, const Exec& exec);
 
+/// The order of sums over voxels must not depend on the device: they are cut as for so many multiprocessors,
+/// close to those that train (A100 108, RTX 4090 128, H100 132).
+inline constexpr int wgrad_multiprocessors = 128;
+
+/// Scratch memory for a tensor of this shape.
+inline View<bfloat16> scratch_like(const View<const bfloat16>& v, WorkspaceScope& scope) {
+  return contiguous_view(scope.allocate<bfloat16>(static_cast<size_t>(v.elements())), v.n, v.d, v.h, v.w,
+                         v.c);
+}
+
 /// dx = bias (or 0 if null) + the transpose of the convolution applied to dy; overwrites dx.
 template <class T>
 void conv3d_backward_input_direct(View<T> dx, View<const T> dy, const float* weight, const float* bias,
@@ -154,6 +164,13 @@ void conv3d_add_backward_input_strided(View<bfloat16> dx, View<const bfloat16> d
                                        int multiprocessors, const Exec& exec);
 void conv3d_backward_weight_strided(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
                                     int multiprocessors, const Exec& exec, const InputNorm* norm = nullptr);
+
+/// conv_transpose3d_backward() in one pass where transposed_gradients_apply() and the voxels of source.dy and
+/// source.x lie alike, see norm_gradient_places(). The order of all sums follows from the cut: the same
+/// number of multiprocessors gives the same bits.
+void conv_transpose3d_backward_strided(View<bfloat16> dx, float* dweight, const NormInputGradient& source,
+                                       View<const bfloat16> x, const float* weight, int multiprocessors,
+                                       const Exec& exec);
 
 /// The same three as matrix products, for the deep levels: where strided_gemm_applies(),
 /// strided_gemm_transposed_applies() and strided_gemm_wgrad_applies(). The sum over taps and channels, or for

@@ -6,57 +6,16 @@
 #include <utility>
 
 #include "kernels/conv3d/conv3d_cuda.h"
-#include "kernels/conv3d/conv3d_strided.cuh"
+#include "kernels/conv3d/conv3d_strided_products.cuh"
 
 namespace vg::kernels::cuda {
 
 namespace {
 
-// A tile's figures as constants.
 template <int Index>
-struct Tile {
-  static constexpr StridedForwardTile shape = strided_forward_tiles[Index];
-  static constexpr int rows = shape.rows, warps_c = shape.warps_c, out_channels = shape.out_channels,
-                       height = StridedTile::height, width = StridedTile::width,
-                       threads = StridedTile::threads, row_bytes = StridedTile::fine_row_bytes,
-                       plane_bytes = StridedTile::fine_plane_bytes, stages = shape.stages(),
-                       weight_bytes = shape.weight_bytes();
-  static constexpr int fragments = shape.fragments();  ///< of 8 output channels, a warp
-  static constexpr bool march = shape.march;
-  static_assert(shape.warps_h * warps_c * 32 == threads && shape.warps_h * 2 * rows == height);
-};
-
+using Tile = StridedForward<Index>;
 template <class T>
-using Sums = float[T::rows][T::fragments][4];
-
-// sums += the nine taps of one plane of 16 channels. `inputs` are the lane's addresses for ldmatrix in the
-// plane's first row, by kw; `weights` those of its weights of this kd.
-template <class T>
-__device__ __forceinline__ void multiply_plane(Sums<T>& sums, const uint32_t (&inputs)[3], uint32_t plane,
-                                               uint32_t weights) {
-#pragma unroll
-  for (int kw = 0; kw < 3; ++kw) {
-    uint32_t b[3][T::fragments / 2][4];
-#pragma unroll
-    for (int kh = 0; kh < 3; ++kh) {
-#pragma unroll
-      for (int pair = 0; pair < T::fragments / 2; ++pair)
-        ptx::load_shared_16(b[kh][pair], weights + ((kh * 3 + kw) * (T::out_channels / 16) + pair) * 512);
-    }
-#pragma unroll
-    for (int row = 0; row < 2 * T::rows + 1; ++row) {
-      uint32_t a[4];
-      ptx::load_matrix_x4(a, inputs[kw] + plane + row * T::row_bytes);
-#pragma unroll
-      for (int kh = 0; kh < 3; ++kh) {
-        if ((row - kh) % 2 != 0 || row < kh || row - kh >= 2 * T::rows) continue;
-#pragma unroll
-        for (int j = 0; j < T::fragments; ++j)
-          ptx::mma_m16n8k16(sums[(row - kh) / 2][j], a, b[kh][j / 2][j % 2 * 2], b[kh][j / 2][j % 2 * 2 + 1]);
-      }
-    }
-  }
-}
+using Sums = StridedForwardSums<T>;
 
 // What a stage holds: plane kd of 16 channels for the i-th plane of outputs.
 struct Stage {
@@ -177,14 +136,8 @@ __global__ void __launch_bounds__(T::threads, 2)
   const Table norm(norm_floats, norm_of_input, at.n, 0, static_cast<int>(in.c));
   if constexpr (Norm) __syncthreads();
 
-  // Lanes 0-7 and 8-15 give ldmatrix the upper and lower 8 rows of the first 8 channels, the others those of
-  // the second 8.
   uint32_t inputs[3];
-#pragma unroll
-  for (int kw = 0; kw < 3; ++kw)
-    inputs[kw] =
-        halo_offset(StridedTile::channels, StridedTile::fine_columns, 2 * (warp_h + lane / 8 % 2 * T::rows),
-                    StridedTile::entry(2 * (lane % 8) + kw), lane / 16);
+  strided_inputs<T::rows>(inputs, warp_h);
   const uint32_t weights = (warp_c * (T::fragments / 2) * 32 + lane) * 16;
   float totals[T::fragments / 2] = {};
 #pragma unroll 1
@@ -196,7 +149,7 @@ __global__ void __launch_bounds__(T::threads, 2)
 #pragma unroll 1
       for (int kd = 0; kd < 3; ++kd) {
         pipeline.next(norm, i, step, kd);
-        multiply_plane<T>(sums, inputs, pipeline.plane(), pipeline.weights() + weights);
+        strided_multiply<T>(sums, inputs, pipeline.plane(), pipeline.weights() + weights);
       }
     }
     // Channels that do not exist are not stored, as voxels beyond the edge.

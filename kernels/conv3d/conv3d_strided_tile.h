@@ -97,4 +97,19 @@ struct StridedWgradTile : StridedTile {
   }
 };
 
+/// Both gradients of the transposed convolution from 32 coarse channels to 16 fine ones in one pass: six
+/// warps compute that of the weights, as in StridedWgradTile, four that of the input, as the first of
+/// strided_forward_tiles. All copy the planes and make the fine gradient.
+struct TransposedGradientsTile : StridedTile {
+  static constexpr int coarse_channels = 32, wgrad_warps = 6, threads = (wgrad_warps + 4) * 32;
+  static constexpr int coarse_plane_bytes = height * width * coarse_channels * 2,
+                       weight_bytes = 27 * channels * coarse_channels * 2;
+  static constexpr int ring = 3;  ///< planes of the fine side
+  /// Where things lie: planes of the fine gradient, two of the norm's input that it is made of, two of the
+  /// coarse side, weights. In the end the sums of the weights' gradient take the first's place.
+  static constexpr int beside = ring * fine_plane_bytes, coarse = beside + 2 * fine_plane_bytes,
+                       weights = coarse + 2 * coarse_plane_bytes, shared_bytes = weights + weight_bytes;
+  static_assert(coarse_channels * StridedWgradTile::sums_pitch * 4 <= weights);
+};
+
 }  // namespace vg::kernels

@@ -1,6 +1,8 @@
 #include "kernels/conv_transpose3d/conv_transpose3d.h"
 
+#include "kernels/common/check_shape.h"
 #include "kernels/conv3d/conv3d_check.h"
+#include "kernels/conv3d/conv3d_strided_tile.h"
 #include "kernels/conv_transpose3d/conv_transpose3d_impl.h"
 
 namespace vg::kernels {
@@ -77,6 +79,26 @@ void conv_transpose3d_backward_weight(float* dweight, View<const bfloat16> dy, V
                                       const ConvTranspose3dParams& params, const Exec& exec) {
   check("conv_transpose3d_backward_weight", x, dy, dweight, params, exec);
   VG_DISPATCH_CUDA(exec, conv_transpose3d_backward_weight, dweight, dy, x, params, exec);
+}
+
+bool conv_transpose3d_makes_both_gradients(const ConvTranspose3dParams& params) {
+  return params.kernel_size == 3 && params.in_channels == TransposedGradientsTile::coarse_channels &&
+         params.out_channels == TransposedGradientsTile::channels;
+}
+
+void conv_transpose3d_backward(View<bfloat16> dx, float* dweight, View<bfloat16> dy,
+                               const NormInputGradient& source, View<const bfloat16> x, const float* weight,
+                               const ConvTranspose3dParams& params, const Exec& exec) {
+  const char* const function = "conv_transpose3d_backward";
+  check(function, x, source.dy, weight, params, exec);
+  require(dweight != nullptr, function, ": the pointer to the weights' gradient is null");
+  require_same_shape(function, dx, x);
+  if (dy.data != nullptr) require_same_shape(function, dy, source.dy);
+  require_same_shape(function, source.x, source.dy);
+  check_norm(function, source.norm);
+  require(source.norm.first_channel == 0, function, ": the norm begins at channel ",
+          source.norm.first_channel, ", expected one of all channels");
+  VG_DISPATCH_CUDA(exec, conv_transpose3d_backward, dx, dweight, dy, source, x, weight, params, exec);
 }
 
 WeightPacking conv_transpose3d_packing(const ConvTranspose3dParams& params, bool bfloat16_products) {

@@ -52,4 +52,17 @@ void conv_transpose3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy,
 void conv_transpose3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
                                       const ConvTranspose3dParams& params, const Exec& exec);
 
+/// Whether conv_transpose3d_backward() makes both gradients in one pass, where voxels lie as they must and
+/// the device has what it takes: kernel 3 from 32 channels to 16.
+bool conv_transpose3d_makes_both_gradients(const ConvTranspose3dParams& params);
+
+/// Both gradients for dy that is the gradient of a norm's input and has not been made yet; dx is overwritten,
+/// dweight added to. On CUDA only. Where conv_transpose3d_makes_both_gradients() (with the shared memory of
+/// an A100, voxels at multiples of 16 bytes, those of source.dy and source.x alike) in one pass that never
+/// stores dy; else dy is overwritten and read, and may be source.dy; without data scratch memory takes its
+/// place.
+void conv_transpose3d_backward(View<bfloat16> dx, float* dweight, View<bfloat16> dy,
+                               const NormInputGradient& source, View<const bfloat16> x, const float* weight,
+                               const ConvTranspose3dParams& params, const Exec& exec);
+
 }  // namespace vg::kernels

@@ -1,8 +1,11 @@
 // A transposed convolution is the gradient of the convolution with the same weights with respect to its
 // input, and its own gradients are that convolution and its gradient of the weights with x and dy exchanged.
+#include "kernels/conv3d/conv3d_algorithm.h"
 #include "kernels/conv3d/conv3d_cuda.h"
 #include "kernels/conv3d/conv3d_impl.h"
+#include "kernels/conv3d/conv3d_norm_gradient.cuh"
 #include "kernels/conv_transpose3d/conv_transpose3d_impl.h"
+#include "kernels/norm3d/norm3d_impl.h"
 
 namespace vg::kernels::cuda {
 
@@ -43,6 +46,19 @@ void conv_transpose3d_forward(View<bfloat16> y, const OutputStatistics* statisti
     return conv3d_backward_input_strided(y, x, weight, bias, limits.multiprocessors, exec, statistics);
   conv3d_backward_input_direct(y, x, weight, bias, conv, exec);
   compute_statistics(statistics, y, exec);
+}
+
+void conv_transpose3d_backward(View<bfloat16> dx, float* dweight, View<bfloat16> dy,
+                               const NormInputGradient& source, View<const bfloat16> x, const float* weight,
+                               const ConvTranspose3dParams& params, const Exec& exec) {
+  if (input_norm_applies(source.norm) && norm_gradient_places(source.dy, source.x) &&
+      transposed_gradients_apply(convolution(params), dx, source.dy, x, cuda_limits()))
+    return conv_transpose3d_backward_strided(dx, dweight, source, x, weight, wgrad_multiprocessors, exec);
+  WorkspaceScope scope(*exec.workspace);
+  if (dy.data == nullptr) dy = scratch_like(source.dy, scope);
+  cuda::norm3d_backward_input(dy, source.dy, source.x, source.norm, source.means, exec);
+  cuda::conv_transpose3d_backward_weight(dweight, dy, x, params, exec);
+  cuda::conv_transpose3d_backward_input(dx, dy, weight, params, exec);
 }
 
 void conv_transpose3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,

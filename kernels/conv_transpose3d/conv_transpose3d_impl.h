@@ -33,6 +33,9 @@ void conv_transpose3d_backward_input(View<bfloat16> dx, View<const bfloat16> dy,
                                      const ConvTranspose3dParams& params, const Exec& exec);
 void conv_transpose3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
                                       const ConvTranspose3dParams& params, const Exec& exec);
+void conv_transpose3d_backward(View<bfloat16> dx, float* dweight, View<bfloat16> dy,
+                               const NormInputGradient& source, View<const bfloat16> x, const float* weight,
+                               const ConvTranspose3dParams& params, const Exec& exec);
 }  // namespace cuda
 
 }  // namespace vg::kernels
