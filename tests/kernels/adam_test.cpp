@@ -107,7 +107,7 @@ TEST_P(AdamTest, ThreeStepsMatchPyTorch) {
 
 // Sizes around a chunk (4096), an empty tensor in between, late step, clipped gradients.
 TEST_P(AdamTest, ManyTensorsMatchTheFormula) {
-  const std::vector<int64_t> counts = {1, 4095, 0, 4096, 17, 9001, 0};
+  const std::vector<int64_t> counts = {1, 4095, 0, 4096, 17, 9001, 0, 2, 3, 5, 7};
   Buffer<float> scale(device(), std::vector<float>{0.125f});
   for (const bool decoupled : {false, true}) {
     AdamParams params;

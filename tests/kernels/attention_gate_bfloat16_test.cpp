@@ -2,6 +2,7 @@
 #include "kernels/attention_gate/attention_gate.h"
 
 #include "support/attention_gate_check.h"
+#include "support/odd_extents.h"
 
 namespace vg::test {
 namespace {
@@ -74,6 +75,16 @@ TEST_P(AttentionGateBfloat16Test, TensorCoresAgreeOnEveryPlacement) {
     for (const bool fixed : {false, true}) {
       for (const Placement& p : placements()) check_bfloat16(s, fixed, p, exec());
     }
+  }
+}
+
+TEST_P(AttentionGateBfloat16Test, OddExtentsAndChannels) {
+  for (const OddExtents& e : odd_extents)
+    check_bfloat16({1, e.d, e.h, e.w, 16, 16, 8}, false, {1, 8, 24}, exec());
+  size_t turn = 0;
+  for (const OddChannels& c : odd_channels) {
+    const OddExtents& e = odd_extents[turn++ % 6];
+    check_bfloat16({1, e.d, e.h, e.w, c.in, c.out, 3}, turn % 2 == 0, {}, exec());
   }
 }
 

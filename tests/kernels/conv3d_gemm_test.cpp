@@ -144,6 +144,11 @@ TEST_P(Conv3dGemmTest, RowsOfAnyWidthAreExact) {
   for (const int64_t width : {1, 7, 30, 31, 32, 33})
     run({{16, 16, 3, 1, 1}, 1, 2, 3, width}, exec(), true, 2);
   run({{80, 16, 3, 1, 1}, 3, 1, 2, 31}, exec(), true, 3);
+  // From row to row, plane to plane and sample to sample of views with gaps; stages of several samples.
+  for (const int64_t width : {5, 30, 33}) {
+    run({{16, 16, 3, 1, 1}, 2, 3, 2, width}, exec(), true, 2, {1, 8, 24}, {1, 16, 8});
+    run({{16, 16, 3, 1, 1}, 5, 1, 1, width}, exec(), true, 1, {1, 16, 8}, {1, 8, 24});
+  }
   run({{16, 80, 3, 1, 1}, 5, 2, 2, 2}, exec(), true, 0);
 }
 

@@ -33,20 +33,6 @@ class Check : public Bfloat16ConvCheck<ConvTranspose3dParams> {
  public:
   Check(const Case& c, const Exec& exec, bool exact)
       : Bfloat16ConvCheck(c.params, c.n, c.d, c.h, c.w, exec, exact) {}
-
-  void run(const Placement& x_place = {}, const Placement& y_place = {}) const {
-    Bfloat16ConvCheck::run(
-        x_place, y_place,
-        [&](View<bfloat16> y, View<const bfloat16> x, const float* weight, const float* bias) {
-          conv_transpose3d_forward(y, x, weight, bias, params(), exec());
-        },
-        [&](View<bfloat16> dx, View<const bfloat16> dy, const float* weight) {
-          conv_transpose3d_backward_input(dx, dy, weight, params(), exec());
-        },
-        [&](float* dweight, View<const bfloat16> dy, View<const bfloat16> x) {
-          conv_transpose3d_backward_weight(dweight, dy, x, params(), exec());
-        });
-  }
 };
 
 constexpr ConvTranspose3dParams kernel2(int64_t in, int64_t out) {

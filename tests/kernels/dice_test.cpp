@@ -6,6 +6,7 @@
 #include "support/compare.h"
 #include "support/devices.h"
 #include "support/instruction_sets.h"
+#include "support/odd_extents.h"
 #include "support/random_data.h"
 #include "support/stored.h"
 
@@ -375,6 +376,12 @@ TEST_P(DiceBfloat16Test, ShapesAndPlacements) {
       }
     }
   }
+}
+
+TEST_P(DiceBfloat16Test, OddExtentsAndChannels) {
+  for (const OddExtents& e : odd_extents)
+    check<bfloat16>({2, e.d, e.h, e.w, 4}, exec(), {1, 3, 2}, {1, 0, 0});
+  for (const int64_t c : {16, 24, 64}) check<bfloat16>({1, 2, 3, 5, c}, exec());
 }
 
 TEST_P(DiceBfloat16Test, LargeVolumes) {

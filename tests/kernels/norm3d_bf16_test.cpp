@@ -6,6 +6,7 @@
 #include "support/buffer.h"
 #include "support/compare.h"
 #include "support/norm_oracle.h"
+#include "support/odd_extents.h"
 #include "support/random_data.h"
 
 namespace vg::test {
@@ -97,6 +98,14 @@ TEST_P(Norm3dBfloat16Test, StatisticsApplyAndBackwardOnEveryPlacement) {
   size_t turn = 0;
   for (const int64_t c : bfloat16_channels) {
     for (const Placement& p : bfloat16_placements(c)) check(device(), exec(), {2, 2, 3, 5}, c, p, turn++);
+  }
+}
+
+TEST_P(Norm3dBfloat16Test, OddExtents) {
+  size_t turn = 0;
+  for (const OddExtents& e : odd_extents) {
+    check(device(), exec(), {2, e.d, e.h, e.w}, 16, {0, 8, 24}, turn++);
+    check(device(), exec(), {1, e.d, e.h, e.w}, 3, {1, 3, 2}, turn++);
   }
 }
 

@@ -7,6 +7,7 @@
 #include "support/compare.h"
 #include "support/devices.h"
 #include "support/instruction_sets.h"
+#include "support/odd_extents.h"
 #include "support/random_data.h"
 
 namespace vg::test {
@@ -204,27 +205,39 @@ TEST(Resample3dBfloat16, CpuRefuses) {
 using Resample3dBfloat16Test = DeviceTest;
 VG_ON_CUDA(Resample3dBfloat16Test);
 
+void check_bfloat16(const Problem& s, const Placement& p, const Resample3dParams& params, const Exec& exec) {
+  SCOPED_TRACE(testing::Message() << s.c << " channels, halo " << p.halo << ", mode "
+                                  << static_cast<int>(params.mode));
+  const auto x = rounded<bfloat16>(uniform(s.in_count(), 1)),
+             dy = rounded<bfloat16>(uniform(s.out_count(), 2));
+  const Activation<bfloat16> vx(exec.device, s.n, s.in[0], s.in[1], s.in[2], s.c, stored<bfloat16>(x), p),
+      dx(exec.device, s.n, s.in[0], s.in[1], s.in[2], s.c),
+      g(exec.device, s.n, s.out[0], s.out[1], s.out[2], s.c, stored<bfloat16>(dy), p),
+      y(exec.device, s.n, s.out[0], s.out[1], s.out[2], s.c);
+  resample3d_forward(y, vx, params, exec);
+  EXPECT_TRUE(all_close(to_floats(y.get()), oracle(s, params, x, false), float_tolerance(8),
+                        storage_error<bfloat16>));
+  resample3d_backward(dx, g, params, exec);
+  EXPECT_TRUE(all_close(to_floats(dx.get()), oracle(s, params, dy, true), float_tolerance(64, 8),
+                        storage_error<bfloat16>));
+}
+
 TEST_P(Resample3dBfloat16Test, ForwardAndBackwardOnEveryPlacement) {
   size_t turn = 0;
   for (const int64_t c : bfloat16_channels) {
-    for (Problem s : {Problem{2, c, {2, 3, 2}, {4, 5, 3}}, Problem{1, c, {3, 4, 5}, {2, 3, 1}}}) {
-      for (const Placement& p : bfloat16_placements(c)) {
-        const Resample3dParams params = modes[turn++ % 3];
-        SCOPED_TRACE(testing::Message()
-                     << c << " channels, halo " << p.halo << ", mode " << static_cast<int>(params.mode));
-        const auto x = rounded<bfloat16>(uniform(s.in_count(), 1)),
-                   dy = rounded<bfloat16>(uniform(s.out_count(), 2));
-        const Activation<bfloat16> vx(device(), s.n, s.in[0], s.in[1], s.in[2], c, stored<bfloat16>(x), p),
-            dx(device(), s.n, s.in[0], s.in[1], s.in[2], c),
-            g(device(), s.n, s.out[0], s.out[1], s.out[2], c, stored<bfloat16>(dy), p),
-            y(device(), s.n, s.out[0], s.out[1], s.out[2], c);
-        resample3d_forward(y, vx, params, exec());
-        EXPECT_TRUE(all_close(to_floats(y.get()), oracle(s, params, x, false), float_tolerance(8),
-                              storage_error<bfloat16>));
-        resample3d_backward(dx, g, params, exec());
-        EXPECT_TRUE(all_close(to_floats(dx.get()), oracle(s, params, dy, true), float_tolerance(64, 8),
-                              storage_error<bfloat16>));
-      }
+    for (const Problem& s : {Problem{2, c, {2, 3, 2}, {4, 5, 3}}, Problem{1, c, {3, 4, 5}, {2, 3, 1}}}) {
+      for (const Placement& p : bfloat16_placements(c)) check_bfloat16(s, p, modes[turn++ % 3], exec());
+    }
+  }
+}
+
+// Every extent to another one, by every mode.
+TEST_P(Resample3dBfloat16Test, OddExtents) {
+  for (const Resample3dParams& mode : modes) {
+    for (size_t i = 0; i < 6; ++i) {
+      const OddExtents &in = odd_extents[i], &out = odd_extents[(i + 1) % 6];
+      check_bfloat16({1, i % 2 == 0 ? 8 : 5, {in.d, in.h, in.w}, {out.d, out.h, out.w}}, {1, 8, 24}, mode,
+                     exec());
     }
   }
 }

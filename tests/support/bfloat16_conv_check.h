@@ -10,6 +10,7 @@
 #include "kernels/common/bfloat16.h"
 #include "support/buffer.h"
 #include "support/compare.h"
+#include "support/conv_functions.h"
 #include "support/conv_oracle.h"
 #include "support/random_data.h"
 
@@ -83,9 +84,10 @@ class Bfloat16ConvCheck {
                           exact_ ? 0 : 0x1p-23));
   }
 
- protected:
-  const Params& params() const { return params_; }
-  const kernels::Exec& exec() const { return exec_; }
+  /// The public functions.
+  void run(const Placement& x_place = {}, const Placement& y_place = {}) const {
+    run_public_functions<bfloat16>(*this, x_place, y_place, params_, exec_);
+  }
 
  private:
   std::vector<float> data(int64_t count, uint32_t seed) const {
