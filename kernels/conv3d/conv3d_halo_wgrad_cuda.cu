@@ -7,6 +7,7 @@
 #include "kernels/common/ptx/vector_access.cuh"
 #include "kernels/conv3d/conv3d_cuda.h"
 #include "kernels/conv3d/conv3d_halo.cuh"
+#include "kernels/conv3d/conv3d_halo_products.cuh"
 #include "kernels/conv3d/conv3d_norm_gradient.cuh"
 
 namespace vg::kernels::cuda {
@@ -19,35 +20,6 @@ constexpr int rows = tile.rows, height = tile.height(), width = tile.width(), th
               dy_plane_bytes = tile.dy_plane_bytes(), x_ring = HaloWgradTile::x_ring,
               dy_ring = HaloWgradTile::dy_ring, x_row_bytes = (width + 2) * channels * 2,
               dy_row_bytes = width * channels * 2, output_pitch = HaloWgradTile::output_pitch;
-
-// sums += one plane of dy times the three planes of x around it. `x_planes` and `dy_plane` are the lane's
-// addresses for ldmatrix in the first row. The rows r, r + 1, r + 2 of x stay in registers as r advances.
-__device__ __forceinline__ void multiply_planes(float (&sums)[9][2][4], const uint32_t (&x_planes)[3],
-                                                uint32_t dy_plane) {
-  uint32_t a[3][3][4];  // [kd][row of x % 3]
-#pragma unroll
-  for (int row = 0; row < 2; ++row) {
-#pragma unroll
-    for (int kd = 0; kd < 3; ++kd)
-      ptx::load_matrix_x4_transposed(a[kd][row], x_planes[kd] + row * x_row_bytes);
-  }
-#pragma unroll
-  for (int row = 0; row < rows; ++row) {
-    uint32_t b[4];
-    ptx::load_matrix_x4_transposed(b, dy_plane + row * dy_row_bytes);
-#pragma unroll
-    for (int kd = 0; kd < 3; ++kd)
-      ptx::load_matrix_x4_transposed(a[kd][(row + 2) % 3], x_planes[kd] + (row + 2) * x_row_bytes);
-#pragma unroll
-    for (int kd = 0; kd < 3; ++kd) {
-#pragma unroll
-      for (int kh = 0; kh < 3; ++kh) {
-        ptx::mma_m16n8k16(sums[kd * 3 + kh][0], a[kd][(row + kh) % 3], b[0], b[1]);
-        ptx::mma_m16n8k16(sums[kd * 3 + kh][1], a[kd][(row + kh) % 3], b[2], b[3]);
-      }
-    }
-  }
-}
 
 // Adds the sums of the block's warps in order, in shared memory as [output channel][input channel][27] with
 // `output_pitch` floats for an output channel, and stores them to the block's part of the partial gradient.
@@ -170,7 +142,8 @@ __global__ void __launch_bounds__(threads, 2)
     ptx::commit_copies();
     uint32_t of_kd[3];
     for (int kd = 0; kd < 3; ++kd) of_kd[kd] = x_planes + x_lane + (i + kd) % x_ring * x_plane_bytes;
-    multiply_planes(sums, of_kd, dy_planes + dy_lane + i % dy_ring * dy_plane_bytes);
+    multiply_planes<rows, x_row_bytes, dy_row_bytes>(sums, of_kd,
+                                                     dy_planes + dy_lane + i % dy_ring * dy_plane_bytes);
   }
   ptx::wait_copies<0>();
   store_sums(partials, reinterpret_cast<float*>(shared_memory), sums, kw, part, in_channels);
