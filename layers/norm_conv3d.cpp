@@ -35,32 +35,41 @@ class NormConv3dNode : public NormInputNode {
                  of_slope = gradient(3, norm_.activation.slope);
     const Tensor dweight = needs(4) ? accumulation_buffer(4) : Tensor(),
                  dbias = needs(5) ? accumulation_buffer(5) : Tensor();
-    Tensor dy = grad_output;
-    float* weight_gradient = pointer(dweight);
-    if (const auto rest = take_unfinished(grad_output)) {
-      const kernels::InputNorm norm = input_norm(norm_);
-      dy = backward_weight(weight_gradient, grad_output, *rest, x_, &norm, params_, true);
-      weight_gradient = nullptr;
-    }
     const Tensor dx = Tensor::empty_like(x_);
     const Tensor means = Tensor::empty({2, norm_.statistics.mean.elements()}, DType::float32, x_.device());
     UnfinishedGradient rest{x_, norm_, means};
-    float* const bias_gradient = normalised_ ? nullptr : pointer(dbias);
     const kernels::NormGradients gradients{pointer(of_weight), pointer(of_bias), pointer(of_slope)};
+    float* weight_gradient = pointer(dweight);
+    const auto of_norm = take_unfinished(grad_output);
+    const kernels::InputNorm norm = input_norm(norm_);
+    if (of_norm && weight_gradient != nullptr && !of_norm->narrow.defined() && params_.in_channels <= 16) {
+      // Where a pass of its own finishes the gradient, it may do so in place if nobody else reads it.
+      const View<bfloat16> finished =
+          grad_output.storage_use_count() == 1 ? grad_output.view<bfloat16>() : View<bfloat16>();
+      kernels::conv3d_backward_through_norm(dx.view<bfloat16>(), weight_gradient, gradients, finished,
+                                            norm_input_gradient(grad_output, *of_norm),
+                                            x_.view<const bfloat16>(), norm, weight_.data<const float>(),
+                                            params_, means.data<float>(), exec_of(dx));
+      return pass(0, pass_unfinished(dx, std::move(rest), origin(0)));
+    }
+    Tensor dy = grad_output;
+    if (of_norm) {
+      dy = backward_weight(weight_gradient, grad_output, *of_norm, x_, &norm, params_, true);
+      weight_gradient = nullptr;
+    }
+    float* const bias_gradient = normalised_ ? nullptr : pointer(dbias);
     const View<const bfloat16> x = x_.view<const bfloat16>(), of_y = dy.view<const bfloat16>();
     if (params_.kernel_size == 1 && params_.stride == 1) {
       kernels::conv3d_backward_to_norm(weight_gradient, bias_gradient, gradients, means.data<float>(), of_y,
-                                       x, input_norm(norm_), weight_.data<const float>(), params_,
-                                       exec_of(dy));
+                                       x, norm, weight_.data<const float>(), params_, exec_of(dy));
       rest.narrow = dy, rest.weight = weight_;
     } else if (params_.kernel_size == 1) {
       kernels::conv3d_backward_through_norm(dx.view<bfloat16>(), weight_gradient, bias_gradient, gradients,
-                                            of_y, x, input_norm(norm_), weight_.data<const float>(), params_,
-                                            exec_of(dy));
+                                            of_y, x, norm, weight_.data<const float>(), params_, exec_of(dy));
       return pass(0, dx);
     } else {
       kernels::conv3d_backward_through_norm(dx.view<bfloat16>(), weight_gradient, bias_gradient, gradients,
-                                            of_y, x, input_norm(norm_), weight_.data<const float>(), params_,
+                                            of_y, x, norm, weight_.data<const float>(), params_,
                                             means.data<float>(), exec_of(dy));
     }
     pass(0, pass_unfinished(dx, std::move(rest), origin(0)));

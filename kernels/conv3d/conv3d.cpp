@@ -183,17 +183,26 @@ void conv3d_forward(View<float> y, View<const float> x, const PackedWeights& wei
   VG_CALL_CPU(conv3d_forward, y, x, weights, bias, activation, params, exec);
 }
 
+namespace {
+
+// A gradient of a norm's input that is still to be made, and where it may be left (or a view without data).
+void check(const char* function, const NormInputGradient& source, const View<bfloat16>& dy) {
+  require_same_shape(function, source.x, source.dy);
+  if (dy.data != nullptr) require_same_shape(function, dy, source.dy);
+  check(function, source.norm);
+  require(source.norm.first_channel == 0, function, ": the norm begins at channel ",
+          source.norm.first_channel, ", expected one of all channels");
+}
+
+}  // namespace
+
 void conv3d_backward_weight(float* dweight, View<bfloat16> dy, const NormInputGradient& source,
                             View<const bfloat16> x, const InputNorm* norm, const Conv3dParams& params,
                             const Exec& exec) {
   const char* const function = "conv3d_backward_weight";
   check(function, x, source.dy, dweight, params, exec);
-  require_same_shape(function, source.x, source.dy);
-  if (dy.data != nullptr) require_same_shape(function, dy, source.dy);
+  check(function, source, dy);
   if (norm != nullptr) check(function, *norm);
-  check(function, source.norm);
-  require(source.norm.first_channel == 0, function, ": the norm begins at channel ",
-          source.norm.first_channel, ", expected one of all channels");
   VG_DISPATCH_CUDA(exec, conv3d_backward_weight, dweight, dy, source, x, norm, params, exec);
 }
 
@@ -234,6 +243,21 @@ void conv3d_backward_through_norm(View<bfloat16> dx, float* dweight, float* dbia
                    params, means, exec);
 }
 
+void conv3d_backward_through_norm(View<bfloat16> dx, float* dweight, const NormGradients& gradients,
+                                  View<bfloat16> dy, const NormInputGradient& source, View<const bfloat16> x,
+                                  const InputNorm& norm, const float* weight, const Conv3dParams& params,
+                                  float* means, const Exec& exec) {
+  const char* const function = "conv3d_backward_through_norm";
+  check_through_norm(dx, gradients, source.dy, x, norm, weight, params, exec);
+  check(function, source, dy);
+  require(dweight != nullptr && means != nullptr && params.kernel_size == 3, function,
+          ": expected memory for the gradient of the weights and the norm's means, and kernel 3");
+  require(dx.data != dy.data && dx.data != source.dy.data, function,
+          ": dx lies where the gradient of the output does");
+  VG_DISPATCH_CUDA(exec, conv3d_backward_through_norm, dx, dweight, gradients, dy, source, x, norm, weight,
+                   params, means, exec);
+}
+
 void conv3d_backward_to_norm(float* dweight, float* dbias, const NormGradients& gradients, float* means,
                              View<const bfloat16> dy, View<const bfloat16> x, const InputNorm& norm,
                              const float* weight, const Conv3dParams& params, const Exec& exec) {
@@ -270,6 +294,19 @@ void conv3d_backward_weight(float* dweight, View<bfloat16> dy, const NarrowGradi
   if (dy.data != nullptr) require_same_shape(function, dy, source.x);
   if (norm != nullptr) check(function, *norm);
   VG_DISPATCH_CUDA(exec, conv3d_backward_weight, dweight, dy, source, x, norm, params, exec);
+}
+
+void conv3d_backward(View<bfloat16> dx, float* dweight, View<bfloat16> dy, const NarrowGradient& source,
+                     View<const bfloat16> x, const InputNorm* norm, const float* weight,
+                     const Conv3dParams& params, const Exec& exec) {
+  const char* const function = "conv3d_backward";
+  check(function, source, exec);
+  check(function, x, source.x, weight, params, exec);
+  require(dweight != nullptr, function, ": the pointer to the gradient of the weights is null");
+  require_same_shape(function, dx, x);
+  if (dy.data != nullptr) require_same_shape(function, dy, source.x);
+  if (norm != nullptr) check(function, *norm);
+  VG_DISPATCH_CUDA(exec, conv3d_backward, dx, dweight, dy, source, x, norm, weight, params, exec);
 }
 
 void conv3d_backward_bias(float* dbias, View<const float> dy, const Exec& exec) {

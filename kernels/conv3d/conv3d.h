@@ -103,6 +103,16 @@ void conv3d_backward_through_norm(View<bfloat16> dx, float* dweight, float* dbia
                                   View<const bfloat16> x, const InputNorm& norm, const float* weight,
                                   const Conv3dParams& params, float* means, const Exec& exec);
 
+/// ... and for dy that is the gradient of a norm's input and has not been made yet, as in
+/// conv3d_backward_weight(). Where the algorithm makes it as it reads (kernel 3 and stride 1 between 16
+/// channels, where a block has 142 KiB of shared memory), one pass over source.dy, source.x and x leaves dx;
+/// else dy is overwritten, which may be source.dy; without data scratch memory takes its place. dx is
+/// neither.
+void conv3d_backward_through_norm(View<bfloat16> dx, float* dweight, const NormGradients& gradients,
+                                  View<bfloat16> dy, const NormInputGradient& source, View<const bfloat16> x,
+                                  const InputNorm& norm, const float* weight, const Conv3dParams& params,
+                                  float* means, const Exec& exec);
+
 /// dbias[o] += sum over n and voxels of dy[..., o]; accumulates. Same bits for any thread count.
 void conv3d_backward_bias(float* dbias, View<const float> dy, const Exec& exec);
 

@@ -228,6 +228,14 @@ bool halo_wgrad_applies(const Conv3dParams& p, const View<const bfloat16>& dy, c
          halo_kernels_apply(p, dy, x, HaloWgradTile{}.shared_bytes(), limits);
 }
 
+bool halo_gradients_apply(const Conv3dParams& p, const View<const bfloat16>& dx,
+                          const View<const bfloat16>& dy, const View<const bfloat16>& x,
+                          const CudaLimits& limits) {
+  constexpr int shared_bytes = HaloGradientsTile{}.shared_bytes() + HaloGradientsTile::table_bytes;
+  return dy.c == HaloGradientsTile::channels && (x.c == 16 || x.c == 32) && aligned(x) &&
+         halo_kernels_apply(p, dx, dy, shared_bytes, limits);
+}
+
 bool strided_applies(const Conv3dParams& p, const View<const bfloat16>& out, const View<const bfloat16>& in,
                      const CudaLimits& limits) {
   const int tile = strided_forward_tile_index(in.c, out.c);

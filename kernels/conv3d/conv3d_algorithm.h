@@ -50,6 +50,12 @@ bool pointwise_applies(const Conv3dParams& params, const View<const bfloat16>& o
 bool halo_wgrad_applies(const Conv3dParams& params, const View<const bfloat16>& dy,
                         const View<const bfloat16>& x, const CudaLimits& limits);
 
+/// For both gradients at once, from a gradient of 16 channels that is made on the way: to 16 or 32 channels,
+/// where a block has the shared memory.
+bool halo_gradients_apply(const Conv3dParams& params, const View<const bfloat16>& dx,
+                          const View<const bfloat16>& dy, const View<const bfloat16>& x,
+                          const CudaLimits& limits);
+
 bool gemm_wgrad_applies(const Conv3dParams& params, const View<const bfloat16>& dy,
                         const View<const bfloat16>& x, const CudaLimits& limits);
 

@@ -3,6 +3,7 @@
 #include "kernels/common/launch.cuh"
 #include "kernels/conv3d/conv3d_algorithm.h"
 #include "kernels/conv3d/conv3d_cuda.h"
+#include "kernels/conv3d/conv3d_halo_tile.h"
 #include "kernels/conv3d/conv3d_impl.h"
 #include "kernels/conv3d/conv3d_norm_gradient.cuh"
 #include "kernels/elementwise/elementwise.h"
@@ -225,6 +226,24 @@ void conv3d_backward_through_norm(View<bfloat16> dx, float* dweight, float* dbia
   if (finish) cuda::norm3d_backward_input(dx, dx, x, norm, means, exec);
 }
 
+void conv3d_backward_through_norm(View<bfloat16> dx, float* dweight, const NormGradients& gradients,
+                                  View<bfloat16> dy, const NormInputGradient& source, View<const bfloat16> x,
+                                  const InputNorm& norm, const float* weight, const Conv3dParams& params,
+                                  float* means, const Exec& exec) {
+  if (dx.elements() > 0 && x.c == HaloGradientsTile::channels &&
+      halo_gradients_apply(params, dx, source.dy, x, cuda_limits()) &&
+      norm_gradient_places(source.dy, source.x) && input_norm_applies(source.norm) &&
+      epilogue_sums(norm, x)) {
+    return conv3d_backward_halo_tile(dx, dweight, source, {x, norm, gradients, means}, weight,
+                                     wgrad_multiprocessors, exec);
+  }
+  WorkspaceScope scope(*exec.workspace);
+  if (dy.data == nullptr) dy = scratch_like(source.dy, scope);
+  cuda::conv3d_backward_weight(dweight, dy, source, x, &norm, params, exec);
+  cuda::conv3d_backward_through_norm(dx, nullptr, nullptr, gradients, dy, x, norm, weight, params, means,
+                                     exec);
+}
+
 void conv3d_backward_to_norm(float* dweight, float* dbias, const NormGradients& gradients, float* means,
                              View<const bfloat16> dy, View<const bfloat16> x, const InputNorm& norm,
                              const float* weight, const Conv3dParams& params, const Exec& exec) {
@@ -255,6 +274,18 @@ void conv3d_backward_weight(float* dweight, View<bfloat16> dy, const NarrowGradi
   if (!kept) dy = scratch_like(source.x, scope);
   cuda::conv3d_make_gradient(dy, source, exec);
   cuda::conv3d_backward_weight(dweight, dy, x, norm, params, exec);
+}
+
+void conv3d_backward(View<bfloat16> dx, float* dweight, View<bfloat16> dy, const NarrowGradient& source,
+                     View<const bfloat16> x, const InputNorm* norm, const float* weight,
+                     const Conv3dParams& params, const Exec& exec) {
+  if (dx.elements() > 0 && halo_gradients_apply(params, dx, source.x, x, cuda_limits()) && norm != nullptr &&
+      input_norm_applies(*norm) && input_norm_applies(source.norm) && narrow_gradient_applies(source))
+    return conv3d_backward_halo_tile(dx, dweight, source, x, *norm, weight, wgrad_multiprocessors, exec);
+  WorkspaceScope scope(*exec.workspace);
+  if (dy.data == nullptr) dy = scratch_like(source.x, scope);
+  cuda::conv3d_backward_weight(dweight, dy, source, x, norm, params, exec);
+  cuda::conv3d_backward_input(dx, dy, weight, params, exec);
 }
 
 }  // namespace vg::kernels::cuda

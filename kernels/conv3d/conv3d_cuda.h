@@ -88,6 +88,14 @@ void conv3d_backward_weight_halo_tile(float* dweight, View<const bfloat16> dy, V
                                       int multiprocessors, const Exec& exec, const InputNorm* norm = nullptr,
                                       const NormInputGradient* source = nullptr, View<bfloat16> made = {});
 
+/// Both gradients in one pass where halo_gradients_apply(), of a gradient that is made of `source` on the way
+/// and not stored (source.dy and source.x lie alike, see norm_gradient_places()): dx is the gradient of the
+/// result of the norm of x, of which what the norm needs is summed. All sums are cut for so many
+/// multiprocessors: the same number gives the same bits.
+void conv3d_backward_halo_tile(View<bfloat16> dx, float* dweight, const NormInputGradient& source,
+                               const NormGradientRequest& of_x, const float* weight, int multiprocessors,
+                               const Exec& exec);
+
 /// conv3d_forward as a matrix product on tensor cores where gemm_applies(). The sum over taps and channels is
 /// cut into `pieces`, by default as many as fill a GPU; their number fixes the order of sums. The statistics
 /// of y (if not null) are those of the sums before they are rounded; of each of several samples they are y's,

@@ -46,11 +46,11 @@ __device__ inline float* halo_moments(float* moments, const HaloGrid& grid, int6
 template <int Threads, int Rows, int Columns, int Channels>
 class PlaneCopy {
  public:
-  /// From row h on; `column_of(i)` is where along W column i lies.
+  /// From row h on; `column_of(i)` is where along W column i lies; `thread` is threadIdx.x.
   template <class ColumnOf>
-  __device__ PlaneCopy(const View<const bfloat16>& in, int64_t n, int h, const ColumnOf& column_of)
+  __device__ PlaneCopy(const View<const bfloat16>& in, int64_t n, int h, const ColumnOf& column_of,
+                       int thread = static_cast<int>(threadIdx.x))
       : stride_d_(in.stride_d), stride_h_(in.stride_h), depth_(static_cast<int>(in.d)) {
-    const int thread = static_cast<int>(threadIdx.x);
     row_ = rows_at_once > 1 ? thread / copies : 0;
     h_ = h + row_;
 #pragma unroll
@@ -64,8 +64,10 @@ class PlaneCopy {
       target_[i] = static_cast<uint32_t>(halo_offset(Channels, Columns, row_, column, chunk));
     }
   }
-  __device__ PlaneCopy(const View<const bfloat16>& in, int64_t n, int h, int w)
-      : PlaneCopy(in, n, h, [w](int column) { return w + column; }) {}
+  __device__ PlaneCopy(const View<const bfloat16>& in, int64_t n, int h, int w,
+                       int thread = static_cast<int>(threadIdx.x))
+      : PlaneCopy(
+            in, n, h, [w](int column) { return w + column; }, thread) {}
 
   /// Starts the copies of plane d, channels from `channel` on, to `plane` in shared memory. What lies at the
   /// same places of another view is so many elements further on.

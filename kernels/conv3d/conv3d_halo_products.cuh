@@ -107,10 +107,10 @@ __device__ __forceinline__ void multiply_piece(float (&sums)[T::rows][T::fragmen
 
 /// sums += one plane of voxels without halo (dy) times the three planes with it (x) around it, for one kw: 2
 /// * Rows x 8 voxels. `x_planes` and `dy_plane` are the lane's addresses for ldmatrix in the first row. The
-/// rows r, r + 1, r + 2 of x stay in registers as r advances. In the middle, halfway is called.
-template <int Rows, int XRowBytes, int DyRowBytes, class Halfway = NoVoxels>
+/// rows r, r + 1, r + 2 of x stay in registers as r advances.
+template <int Rows, int XRowBytes, int DyRowBytes>
 __device__ __forceinline__ void multiply_planes(float (&sums)[9][2][4], const uint32_t (&x_planes)[3],
-                                                uint32_t dy_plane, const Halfway& halfway = {}) {
+                                                uint32_t dy_plane) {
   uint32_t a[3][3][4];  // [kd][row of x % 3]
 #pragma unroll
   for (int row = 0; row < 2; ++row) {
@@ -119,7 +119,6 @@ __device__ __forceinline__ void multiply_planes(float (&sums)[9][2][4], const ui
   }
 #pragma unroll
   for (int row = 0; row < Rows; ++row) {
-    if (row == Rows / 2) halfway();
     uint32_t b[4];
     ptx::load_matrix_x4_transposed(b, dy_plane + row * DyRowBytes);
 #pragma unroll

@@ -119,4 +119,28 @@ struct HaloWgradTile {
   VG_INLINE constexpr int shared_bytes_of_gradient() const { return shared_bytes() + dy_plane_bytes(); }
 };
 
+/// How both gradients are cut where that of the output is made on the way (conv3d_halo_gradients_cuda.cu):
+/// one block a multiprocessor, ten warps, which march along D as above. Warps 2, 3, 6 and 7 take the gradient
+/// of the input, the others that of the weights, half as many products each: warp w runs on the w mod 4-th of
+/// a multiprocessor's four parts, so that each part has the same number of products. Two of three and one of
+/// two on a part make the next plane amid their products, the others behind them: tensor cores work
+/// meanwhile.
+struct HaloGradientsTile {
+  static constexpr int channels = 16, threads = 320;
+  /// Planes of the gradient in shared memory: one more than the taps need. Beside them one of what it is made
+  /// of, and two of x.
+  static constexpr int ring = 4;
+  static constexpr int output_pitch = HaloWgradTile::output_pitch;
+  /// Parameters of norms.
+  static constexpr int table_bytes = 1024;
+
+  VG_INLINE constexpr int height() const { return halo_tiles[0].height(); }
+  VG_INLINE constexpr int width() const { return halo_tiles[0].width(); }
+  VG_INLINE constexpr int g_plane_bytes() const { return halo_tiles[0].plane_bytes(); }
+  VG_INLINE constexpr int x_plane_bytes() const { return height() * width() * channels * 2; }
+  VG_INLINE constexpr int shared_bytes() const {
+    return (ring + 1) * g_plane_bytes() + 2 * x_plane_bytes() + halo_tiles[0].weight_bytes();
+  }
+};
+
 }  // namespace vg::kernels

@@ -34,6 +34,10 @@ void conv3d_backward_through_norm(View<bfloat16> dx, float* dweight, float* dbia
                                   const NormGradients& gradients, View<const bfloat16> dy,
                                   View<const bfloat16> x, const InputNorm& norm, const float* weight,
                                   const Conv3dParams& params, float* means, const Exec& exec);
+void conv3d_backward_through_norm(View<bfloat16> dx, float* dweight, const NormGradients& gradients,
+                                  View<bfloat16> dy, const NormInputGradient& source, View<const bfloat16> x,
+                                  const InputNorm& norm, const float* weight, const Conv3dParams& params,
+                                  float* means, const Exec& exec);
 }  // namespace cuda
 
 // Inference, see conv3d_inference.h.

@@ -62,6 +62,13 @@ class NormParameters {
   bool relu_;
 };
 
+/// The float at a multiple of 16 bytes in shared memory, by a load of 16 bytes.
+__device__ __forceinline__ float first_float(uint32_t address) {
+  uint32_t words[4];
+  ptx::load_shared_16(words, address);
+  return __uint_as_float(words[0]);
+}
+
 /// The parameters of `Channels` channels in shared memory: for every 8 of them mean, scale and shift, so that
 /// eight threads that take different ones meet different banks; behind the first 8 the slope.
 template <int Channels>
@@ -90,9 +97,12 @@ class NormTable {
     if (threadIdx.x == 0) shared[slope_place] = slope_;
   }
 
-  /// That has been filled before, of a norm of all channels.
-  __device__ __forceinline__ NormTable(const float* shared, bool relu)
-      : shared_(ptx::shared_address(shared)), first_chunk_(0), slope_(shared[slope_place]), relu_(relu) {}
+  /// That has been filled before, of a norm of the channels from the first_chunk-th 8 on.
+  __device__ __forceinline__ NormTable(const float* shared, bool relu, int first_chunk = 0)
+      : shared_(ptx::shared_address(shared)),
+        first_chunk_(first_chunk),
+        slope_(first_float(shared_ + slope_place * 4)),
+        relu_(relu) {}
 
   /// Whether the norm is of these 8 channels.
   __device__ __forceinline__ bool applies(int index) const { return index >= first_chunk_; }

@@ -77,6 +77,11 @@ void conv3d_backward_weight_halo_tile(float* dweight, const NarrowGradient& sour
                                       int multiprocessors, const Exec& exec, const InputNorm* norm,
                                       View<bfloat16> made);
 
+/// Both gradients likewise (conv3d_cuda.h).
+void conv3d_backward_halo_tile(View<bfloat16> dx, float* dweight, const NarrowGradient& source,
+                               View<const bfloat16> x, const InputNorm& norm, const float* weight,
+                               int multiprocessors, const Exec& exec);
+
 /// The halves of conv3d_backward_through_norm_pointwise(), likewise for what pointwise_norm_applies() to.
 void conv3d_backward_to_norm_pointwise(float* dweight, float* dbias, const NormGradients& gradients,
                                        float* means, View<const bfloat16> dy, View<const bfloat16> x,
@@ -90,7 +95,7 @@ template <int Channels, bool Narrow = false>
 class NormGradientTable {
  public:
   static constexpr int weight_place = 40, chunk_floats = Narrow ? 76 : 44,
-                       floats = Channels / 8 * chunk_floats;
+                       floats = Channels / 8 * chunk_floats, slope_place = chunk_floats - 4;
 
   /// Fills the table for channels from `first` on of a sample. For all threads; a barrier must follow.
   __device__ __forceinline__ NormGradientTable(float* shared, const NormGradientSource& source,
@@ -112,7 +117,12 @@ class NormGradientTable {
           to[weight_place + 8 * n] = to_float(to_bfloat16(source.weight[n * Channels + channel]));
       }
     }
+    if (threadIdx.x == 0) shared[slope_place] = slope_;
   }
+
+  /// That has been filled before.
+  __device__ __forceinline__ NormGradientTable(uint32_t shared, bool relu)
+      : shared_(shared), slope_(first_float(shared + slope_place * 4)), relu_(relu) {}
 
   /// Makes the 16 bytes at `gradient` in shared memory, channels 8 index and on, those of the norm's input,
   /// whose own are at `x`; they are also stored to `to` unless it is null.

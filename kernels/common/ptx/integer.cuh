@@ -22,5 +22,11 @@ __device__ __forceinline__ int block_index() {
   asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(index));
   return index;
 }
+/// threadIdx.x likewise. PTX ISA, "%tid".
+__device__ __forceinline__ int thread_index() {
+  int index;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(index));
+  return index;
+}
 
 }  // namespace vg::kernels::ptx
