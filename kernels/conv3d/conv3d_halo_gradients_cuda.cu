@@ -156,15 +156,18 @@ class Planes {
   __device__ __forceinline__ void make(const GCopy& copy, int i, uint32_t beside) const {
     const uint32_t plane = g_plane(i);
     const GradientTable gradient(gradient_, a_.source.norm.relu);
-    copy.template for_each_copied<1>(plane, d_ - 1 + i, 0, [&](uint32_t address, const bfloat16* from) {
-      const uint32_t other = address - plane + beside;
-      if constexpr (Narrow) {
-        gradient.apply_narrow(copy.own_chunk(), other, ((from - a_.source.x) & channels) != 0, address,
-                              nullptr);
-      } else {
-        gradient.apply(copy.own_chunk(), address, other, nullptr);
-      }
-    });
+    if constexpr (Narrow) {
+      copy.template for_each_copied<1>(plane, d_ - 1 + i, 0, [&](uint32_t address, const bfloat16* from) {
+        gradient.apply_narrow(copy.own_chunk(), address - plane + beside,
+                              ((from - a_.source.x) & channels) != 0, address, nullptr);
+      });
+    } else {
+      const typename GradientTable::Parameters of[2] = {gradient.parameters(copy.own_chunk(), 0),
+                                                        gradient.parameters(copy.own_chunk(), 1)};
+      copy.template for_each_copied<1>(plane, d_ - 1 + i, 0, [&](uint32_t address, const bfloat16*) {
+        gradient.apply([&](int half) { return of[half]; }, address, address - plane + beside, nullptr);
+      });
+    }
   }
   __device__ __forceinline__ void normalise_x(int i) const {
     x_copy().template normalise<1>(table(), x_plane(i), d_ + i, 0);
@@ -221,7 +224,15 @@ __device__ __forceinline__ void input_gradient(float (&totals)[1], const P& plan
                  place.group * channels + q * Products::lane_channels, of_voxel);
     };
     if constexpr (Sums) {
-      store(VoxelNormGradients{a.x, planes.parameters(q * Products::lane_channels)});
+      float own[24];  // read once for all voxels of the lane
+      const NormParameters shared = planes.parameters(q * Products::lane_channels);
+#pragma unroll
+      for (int c = 0; c < Products::lane_channels; ++c) {
+        own[c] = shared.mean(c);
+        own[8 + c] = shared.scale(c);
+        own[16 + c] = shared.shift(c);
+      }
+      store(VoxelNormGradients{a.x, shared.at(own)});
     } else {
       store(NoVoxels{});
     }

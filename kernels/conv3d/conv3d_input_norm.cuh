@@ -49,6 +49,10 @@ class NormParameters {
  public:
   __device__ __forceinline__ NormParameters(const float* shared, float slope, bool relu)
       : shared_(shared), slope_(slope), relu_(relu) {}
+  /// The same, read from elsewhere.
+  __device__ __forceinline__ NormParameters at(const float* parameters) const {
+    return {parameters, slope_, relu_};
+  }
   __device__ __forceinline__ float mean(int i) const { return shared_[i]; }
   __device__ __forceinline__ float scale(int i) const { return shared_[8 + i]; }
   __device__ __forceinline__ float shift(int i) const { return shared_[16 + i]; }

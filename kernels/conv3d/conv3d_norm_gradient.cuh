@@ -124,9 +124,30 @@ class NormGradientTable {
   __device__ __forceinline__ NormGradientTable(uint32_t shared, bool relu)
       : shared_(shared), slope_(first_float(shared + slope_place * 4)), relu_(relu) {}
 
+  /// Of four channels, which are read once for many voxels.
+  struct Parameters {
+    uint32_t mean[4], scale[4], shift[4], offset[4], factor[4];
+  };
+  __device__ __forceinline__ Parameters parameters(int index, int half) const {
+    const uint32_t from = place(index, half);
+    Parameters of;
+    ptx::load_shared_16(of.mean, from);
+    ptx::load_shared_16(of.scale, from + 32);
+    ptx::load_shared_16(of.shift, from + 64);
+    ptx::load_shared_16(of.offset, from + 96);
+    ptx::load_shared_16(of.factor, from + 128);
+    return of;
+  }
+
   /// Makes the 16 bytes at `gradient` in shared memory, channels 8 index and on, those of the norm's input,
   /// whose own are at `x`; they are also stored to `to` unless it is null.
   __device__ __forceinline__ void apply(int index, uint32_t gradient, uint32_t x, bfloat16* to) const {
+    apply([&](int half) { return parameters(index, half); }, gradient, x, to);
+  }
+  /// The same with parameters_of(half), those of the channels.
+  template <class ParametersOf>
+  __device__ __forceinline__ void apply(const ParametersOf& parameters_of, uint32_t gradient, uint32_t x,
+                                        bfloat16* to) const {
     uint32_t words[4], of_x[4];
     ptx::load_shared_16(words, gradient);
     ptx::load_shared_16(of_x, x);
@@ -136,7 +157,7 @@ class NormGradientTable {
       float g[4];
 #pragma unroll
       for (int k = 0; k < 4; ++k) g[k] = element(words, half * 4 + k);
-      finish(made, g, of_x, index, half);
+      finish(made, g, of_x, parameters_of(half), half);
     }
     store(gradient, made, to);
   }
@@ -180,21 +201,18 @@ class NormGradientTable {
   /// Four channels of dx from the gradient of the norm's result.
   __device__ __forceinline__ void finish(uint32_t (&made)[4], const float (&g)[4], const uint32_t (&of_x)[4],
                                          int index, int half) const {
-    const uint32_t from = place(index, half);
-    uint32_t mean[4], scale[4], shift[4], offset[4], factor[4];
-    ptx::load_shared_16(mean, from);
-    ptx::load_shared_16(scale, from + 32);
-    ptx::load_shared_16(shift, from + 64);
-    ptx::load_shared_16(offset, from + 96);
-    ptx::load_shared_16(factor, from + 128);
+    finish(made, g, of_x, parameters(index, half), half);
+  }
+  __device__ __forceinline__ void finish(uint32_t (&made)[4], const float (&g)[4], const uint32_t (&of_x)[4],
+                                         const Parameters& of, int half) const {
     float dx[4];
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
-      const float centred = element(of_x, half * 4 + k) - __uint_as_float(mean[k]),
-                  v = fmaf(centred, __uint_as_float(scale[k]), __uint_as_float(shift[k])),
+      const float centred = element(of_x, half * 4 + k) - __uint_as_float(of.mean[k]),
+                  v = fmaf(centred, __uint_as_float(of.scale[k]), __uint_as_float(of.shift[k])),
                   dv = v <= 0 ? (relu_ ? 0.0f : g[k] * slope_) : g[k];
-      dx[k] = __uint_as_float(scale[k]) *
-              fmaf(-centred, __uint_as_float(factor[k]), dv - __uint_as_float(offset[k]));
+      dx[k] = __uint_as_float(of.scale[k]) *
+              fmaf(-centred, __uint_as_float(of.factor[k]), dv - __uint_as_float(of.offset[k]));
     }
     made[half * 2] = ptx::pack_bfloat16(dx[0], dx[1]);
     made[half * 2 + 1] = ptx::pack_bfloat16(dx[2], dx[3]);
