@@ -20,7 +20,10 @@ class Conv3dNode : public NormInputNode {
         normalised_(normalised) {}
   const char* name() const override { return "conv3d"; }
 
-  bool takes_unfinished() const override { return normalised_ && kernels::conv3d_makes_gradient(params_); }
+  bool takes_unfinished() const override {
+    return normalised_ &&
+           (kernels::conv3d_makes_gradient(params_) || kernels::conv3d_makes_both_gradients(params_));
+  }
 
   void backward(const Tensor& grad_output) override {
     float* const dweight = needs(1) ? accumulation_buffer(1).data<float>() : nullptr;
@@ -34,6 +37,9 @@ class Conv3dNode : public NormInputNode {
     }
     Tensor dy = grad_output;
     if (const auto rest = take_unfinished(grad_output)) {
+      if (dweight != nullptr && needs(0) && !rest->narrow.defined() &&
+          kernels::conv3d_makes_both_gradients(params_))
+        return backward_both(dweight, grad_output, *rest);
       const std::optional<kernels::InputNorm> norm = norm_of_x();
       dy = backward_weight(dweight, grad_output, *rest, x_, norm ? &*norm : nullptr, params_, needs(0));
     } else if (dweight != nullptr) {
@@ -46,22 +52,46 @@ class Conv3dNode : public NormInputNode {
   }
 
  private:
+  using NormInputNode::backward_both;
   using NormInputNode::backward_weight;
+
+  /// What nobody else sees may be added to in place: a skip connection's gradient needs no pass of its own.
+  Tensor own_gradient_so_far() {
+    const Tensor so_far = take_gradient(0);
+    if (!so_far.defined() || so_far.storage_use_count() == 1) return so_far;
+    pass(0, so_far);
+    return {};
+  }
+  [[nodiscard]] Tensor new_gradient(const Tensor& like) const {
+    return Tensor::activation(x_shape_[0], x_shape_[1], x_shape_[2], x_shape_[3], x_shape_[4], like.device(),
+                              like.dtype());
+  }
+
+  /// If x is unstored, what the norm on the tape needs of the gradient is summed where that is complete.
+  void backward_both(float* dweight, const Tensor& grad_output, const UnfinishedGradient& rest) {
+    const std::optional<kernels::InputNorm> norm = norm_of_x();
+    Tensor dx = own_gradient_so_far();
+    const bool add = dx.defined();
+    if (!add) dx = new_gradient(grad_output);
+    NormNode* const before = norm && norm->first_channel == 0 ? dynamic_cast<NormNode*>(origin(0)) : nullptr;
+    const bool wanted = before != nullptr && before->takes_sums();
+    const Tensor sums = wanted ? Tensor::empty({x_shape_[4], 2}, DType::float32, dx.device()) : Tensor();
+    backward_both({dx.view<bfloat16>(), add, wanted ? sums.data<float>() : nullptr}, dweight, grad_output,
+                  rest, x_, norm ? &*norm : nullptr, weight_, params_);
+    x_ = Tensor();
+    if (wanted) before->offer_sums(dx, sums);
+    pass(0, dx);
+  }
 
   template <class T>
   void backward_input(const Tensor& grad_output) {
     const kernels::Exec exec = exec_of(grad_output);
     const View<const T> dy = grad_output.view<const T>();
-    // What nobody else sees may be added to in place: a skip connection's gradient needs no pass of its own.
-    if (const Tensor so_far = take_gradient(0); so_far.defined()) {
-      if (so_far.storage_use_count() == 1) {
-        kernels::conv3d_add_backward_input(so_far.view<T>(), dy, weight_.data<const float>(), params_, exec);
-        return pass(0, so_far);
-      }
-      pass(0, so_far);
+    if (const Tensor so_far = own_gradient_so_far(); so_far.defined()) {
+      kernels::conv3d_add_backward_input(so_far.view<T>(), dy, weight_.data<const float>(), params_, exec);
+      return pass(0, so_far);
     }
-    const Tensor dx = Tensor::activation(x_shape_[0], x_shape_[1], x_shape_[2], x_shape_[3], x_shape_[4],
-                                         grad_output.device(), grad_output.dtype());
+    const Tensor dx = new_gradient(grad_output);
     kernels::conv3d_backward_input(dx.view<T>(), dy, weight_.data<const float>(), params_, exec);
     pass(0, dx);
   }

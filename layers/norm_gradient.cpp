@@ -68,6 +68,17 @@ Tensor NormInputNode::backward_weight(float* dweight, const Tensor& gradient, co
   return dy;
 }
 
+void NormInputNode::backward_both(const kernels::InputGradient& of_x, float* dweight, const Tensor& gradient,
+                                  const UnfinishedGradient& rest, const Tensor& x,
+                                  const kernels::InputNorm* norm, const Tensor& weight,
+                                  const kernels::Conv3dParams& params) {
+  // Room for the gradient of its output where it is made in a pass of its own.
+  const Tensor dy = gradient.storage_use_count() == 1 ? gradient.detach() : Tensor();
+  kernels::conv3d_backward(of_x, dweight, dy.defined() ? dy.view<bfloat16>() : View<bfloat16>(),
+                           norm_input_gradient(gradient, rest), x.view<const bfloat16>(), norm,
+                           weight.data<const float>(), params, exec_of(gradient));
+}
+
 Tensor pass_unfinished(const Tensor& gradient, UnfinishedGradient rest, Node* origin) {
   auto* const before = dynamic_cast<NormInputNode*>(origin);
   if (before != nullptr && before->takes_unfinished()) {

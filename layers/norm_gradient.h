@@ -43,6 +43,11 @@ class NormInputNode : public Node {
   static Tensor backward_weight(float* dweight, const Tensor& gradient, const UnfinishedGradient& rest,
                                 const Tensor& x, const kernels::InputNorm* norm,
                                 const kernels::Conv3dParams& params, bool read);
+  /// The same and the gradient of the convolution's input, see kernels::conv3d_backward(); not of a narrow
+  /// gradient.
+  static void backward_both(const kernels::InputGradient& of_x, float* dweight, const Tensor& gradient,
+                            const UnfinishedGradient& rest, const Tensor& x, const kernels::InputNorm* norm,
+                            const Tensor& weight, const kernels::Conv3dParams& params);
 
  private:
   Tensor offered_;

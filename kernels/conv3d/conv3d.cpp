@@ -206,6 +206,21 @@ void conv3d_backward_weight(float* dweight, View<bfloat16> dy, const NormInputGr
   VG_DISPATCH_CUDA(exec, conv3d_backward_weight, dweight, dy, source, x, norm, params, exec);
 }
 
+void conv3d_backward(const InputGradient& of_x, float* dweight, View<bfloat16> dy,
+                     const NormInputGradient& source, View<const bfloat16> x, const InputNorm* norm,
+                     const float* weight, const Conv3dParams& params, const Exec& exec) {
+  const char* const function = "conv3d_backward";
+  check(function, x, source.dy, weight, params, exec);
+  require(dweight != nullptr, function, ": the pointer to the weights' gradient is null");
+  check(function, source, dy);
+  if (norm != nullptr) check(function, *norm);
+  require_same_shape(function, of_x.dx, x);
+  require(of_x.norm_sums == nullptr || (norm != nullptr && norm->first_channel == 0 &&
+                                        norm->params.activation.kind != ActivationKind::prelu),
+          function, ": sums are for a norm of all input channels, without prelu");
+  VG_DISPATCH_CUDA(exec, conv3d_backward, of_x, dweight, dy, source, x, norm, weight, params, exec);
+}
+
 namespace {
 
 void check_through_norm(const View<bfloat16>& dx, const NormGradients& gradients,

@@ -89,6 +89,26 @@ bool conv3d_applies_norm(const Conv3dParams& params);
 /// they must and the device has tensor cores.
 bool conv3d_makes_gradient(const Conv3dParams& params);
 
+/// Where the gradient of x goes, and what else is wanted of it.
+struct InputGradient {
+  View<bfloat16> dx;  ///< overwritten
+  bool add = false;   ///< or added to
+  /// If not null, [groups, in_channels, 2], receives what the norm of x needs of dx as it is left, see
+  /// NormGradientSums: sums of one piece, of dx before it is rounded where the algorithm has it at hand. x is
+  /// what the norm takes then; any activation but prelu.
+  float* norm_sums = nullptr;
+};
+/// Both gradients for dy that is the gradient of a norm's input and has not been made yet: conv3d_backward_
+/// weight() and conv3d_backward_input() or conv3d_add_backward_input() in one call, on CUDA only. Where
+/// conv3d_makes_both_gradients() and the device has the shared memory, one pass over source, x and dx does
+/// it; else dy is overwritten and read, and may be source.dy; without data scratch memory takes its place.
+void conv3d_backward(const InputGradient& of_x, float* dweight, View<bfloat16> dy,
+                     const NormInputGradient& source, View<const bfloat16> x, const InputNorm* norm,
+                     const float* weight, const Conv3dParams& params, const Exec& exec);
+/// Whether conv3d_backward() makes both gradients in one pass, where voxels lie at multiples of 16 bytes:
+/// kernel 3 with stride 2 from 16 to 32 channels.
+bool conv3d_makes_both_gradients(const Conv3dParams& params);
+
 /// All gradients of conv3d_forward with a norm of x, in fewer passes than one by one where the algorithm has
 /// what the norm needs at hand: overwrites dx, the gradient of x before the norm; accumulates into dweight,
 /// dbias (null: not wanted) and the gradients of the norm's parameters. On CUDA only.

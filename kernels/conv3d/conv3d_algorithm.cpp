@@ -261,6 +261,27 @@ bool transposed_gradients_apply(const Conv3dParams& p, const View<const bfloat16
          strided_kernels_apply(p, dy, dx, Tile::shared_bytes, limits);
 }
 
+namespace {
+
+bool strided_gradients_take(int64_t in_channels, int64_t out_channels) {
+  return in_channels == StridedGradientsTile::channels &&
+         out_channels == StridedGradientsTile::coarse_channels;
+}
+
+}  // namespace
+
+bool strided_gradients_apply(const Conv3dParams& p, const View<const bfloat16>& dx,
+                             const View<const bfloat16>& dy, const View<const bfloat16>& x,
+                             const CudaLimits& limits) {
+  return strided_gradients_take(x.c, dy.c) && strided_kernels_apply(p, dx, dy, 0, limits) &&
+         strided_kernels_apply(p, x, dy, StridedGradientsTile::shared_bytes, limits);
+}
+
+bool conv3d_makes_both_gradients(const Conv3dParams& p) {
+  return p.kernel_size == 3 && p.stride == 2 && p.padding == 1 &&
+         strided_gradients_take(p.in_channels, p.out_channels);
+}
+
 bool strided_gemm_applies(const Conv3dParams& p, const View<const bfloat16>& out,
                           const View<const bfloat16>& in, const CudaLimits& limits) {
   const StridedGemmForwardTile tile{{}, out.c % 128 == 0 ? 2 : 1};

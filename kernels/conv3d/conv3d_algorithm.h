@@ -67,6 +67,10 @@ bool strided_transposed_applies(const Conv3dParams& params, const View<const bfl
                                 const View<const bfloat16>& in, const CudaLimits& limits);
 bool strided_wgrad_applies(const Conv3dParams& params, const View<const bfloat16>& dy,
                            const View<const bfloat16>& x, const CudaLimits& limits);
+/// Both gradients in one pass, from 16 to 32 channels, on devices with so much shared memory.
+bool strided_gradients_apply(const Conv3dParams& params, const View<const bfloat16>& dx,
+                             const View<const bfloat16>& dy, const View<const bfloat16>& x,
+                             const CudaLimits& limits);
 
 /// Both gradients of the transposed convolution in one pass, from 32 channels of x to 16 of dy; params are
 /// those of the convolution that it is the transpose of.

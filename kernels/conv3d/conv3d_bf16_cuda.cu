@@ -200,6 +200,24 @@ void conv3d_backward_weight(float* dweight, View<bfloat16> dy, const NormInputGr
   cuda::conv3d_backward_weight(dweight, dy, x, norm, params, exec);
 }
 
+void conv3d_backward(const InputGradient& of_x, float* dweight, View<bfloat16> dy,
+                     const NormInputGradient& source, View<const bfloat16> x, const InputNorm* norm,
+                     const float* weight, const Conv3dParams& params, const Exec& exec) {
+  const bool norms_apply = input_norm_applies(source.norm) && (norm == nullptr || input_norm_applies(*norm));
+  if (norms_apply && norm_gradient_places(source.dy, source.x) &&
+      strided_gradients_apply(params, of_x.dx, source.dy, x, cuda_limits()))
+    return conv3d_backward_strided(of_x, dweight, source, x, norm, weight, wgrad_multiprocessors, exec);
+  WorkspaceScope scope(*exec.workspace);
+  if (dy.data == nullptr) dy = scratch_like(source.dy, scope);
+  cuda::conv3d_backward_weight(dweight, dy, source, x, norm, params, exec);
+  if (of_x.add) {
+    cuda::conv3d_add_backward_input(of_x.dx, dy, weight, params, exec);
+  } else {
+    cuda::conv3d_backward_input(of_x.dx, dy, weight, params, exec);
+  }
+  if (of_x.norm_sums != nullptr) norm3d_gradient_sums(of_x.norm_sums, of_x.dx, x, *norm, exec);
+}
+
 void conv3d_backward_through_norm(View<bfloat16> dx, float* dweight, float* dbias,
                                   const NormGradients& gradients, View<const bfloat16> dy,
                                   View<const bfloat16> x, const InputNorm& norm, const float* weight,

@@ -180,6 +180,13 @@ void conv_transpose3d_backward_strided(View<bfloat16> dx, float* dweight, const 
                                        View<const bfloat16> x, const float* weight, int multiprocessors,
                                        const Exec& exec);
 
+/// conv3d_backward() in one pass where strided_gradients_apply() and the voxels of source.dy and source.x lie
+/// alike, see norm_gradient_places(). The order of all sums follows from the cut: the same number of
+/// multiprocessors gives the same bits.
+void conv3d_backward_strided(const InputGradient& of_x, float* dweight, const NormInputGradient& source,
+                             View<const bfloat16> x, const InputNorm* norm, const float* weight,
+                             int multiprocessors, const Exec& exec);
+
 /// The same three as matrix products, for the deep levels: where strided_gemm_applies(),
 /// strided_gemm_transposed_applies() and strided_gemm_wgrad_applies(). The sum over taps and channels, or for
 /// the gradient of the weights over voxels, is cut into `pieces`, by default as many as fill a GPU; their

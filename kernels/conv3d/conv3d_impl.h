@@ -29,6 +29,9 @@ void conv3d_backward_weight(float* dweight, View<const bfloat16> dy, View<const 
 void conv3d_backward_weight(float* dweight, View<bfloat16> dy, const NormInputGradient& source,
                             View<const bfloat16> x, const InputNorm* norm, const Conv3dParams& params,
                             const Exec& exec);
+void conv3d_backward(const InputGradient& of_x, float* dweight, View<bfloat16> dy,
+                     const NormInputGradient& source, View<const bfloat16> x, const InputNorm* norm,
+                     const float* weight, const Conv3dParams& params, const Exec& exec);
 /// `means` may be null: then all is done.
 void conv3d_backward_through_norm(View<bfloat16> dx, float* dweight, float* dbias,
                                   const NormGradients& gradients, View<const bfloat16> dy,

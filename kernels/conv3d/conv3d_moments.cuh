@@ -89,8 +89,25 @@ struct NormGradientArguments {
 };
 
 /// Adds what the norm needs of a voxel's gradient to `moments`: dv and dv (x - mean) in the place of values
-/// and squares. Of fragments of sums that lie beside each other; `x` points to the lane's channels,
-/// `parameters` to theirs in a NormTable.
+/// and squares. Of fragments of sums that lie beside each other; `x` are the lane's channels of the norm's
+/// input, `parameters` theirs, see NormParameters.
+template <int Fragments, class Parameters>
+__device__ __forceinline__ void add_norm_gradient(LaneMoments<2 * Fragments>& moments,
+                                                  const float (&sums)[Fragments][4], int half,
+                                                  const uint32_t (&x)[Fragments],
+                                                  const Parameters& parameters) {
+#pragma unroll
+  for (int c = 0; c < 2 * Fragments; ++c) {
+    const float centred = (c % 2 == 0 ? ptx::low_bfloat16(x[c / 2]) : ptx::high_bfloat16(x[c / 2])) -
+                          parameters.mean(c),
+                v = fmaf(centred, parameters.scale(c), parameters.shift(c)),
+                dv = parameters.gradient(sums[c / 2][2 * half + c % 2], v);
+    moments.sums[2 * c] += dv;
+    moments.sums[2 * c + 1] = fmaf(dv, centred, moments.sums[2 * c + 1]);
+  }
+}
+
+/// The same of x in memory.
 template <int Fragments>
 __device__ __forceinline__ void add_norm_gradient(LaneMoments<2 * Fragments>& moments,
                                                   const float (&sums)[Fragments][4], int half,
@@ -102,15 +119,7 @@ __device__ __forceinline__ void add_norm_gradient(LaneMoments<2 * Fragments>& mo
     static_assert(Fragments == 4);
     ptx::load_constant_16(words, x);
   }
-#pragma unroll
-  for (int c = 0; c < 2 * Fragments; ++c) {
-    const float centred = (c % 2 == 0 ? ptx::low_bfloat16(words[c / 2]) : ptx::high_bfloat16(words[c / 2])) -
-                          parameters.mean(c),
-                v = fmaf(centred, parameters.scale(c), parameters.shift(c)),
-                dv = parameters.gradient(sums[c / 2][2 * half + c % 2], v);
-    moments.sums[2 * c] += dv;
-    moments.sums[2 * c + 1] = fmaf(dv, centred, moments.sums[2 * c + 1]);
-  }
+  add_norm_gradient(moments, sums, half, words, parameters);
 }
 
 /// Scratch memory for the pieces of `channels` channels.

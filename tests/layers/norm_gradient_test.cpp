@@ -4,10 +4,13 @@
 #include "layers/norm_gradient.h"
 
 #include "engine/recompute.h"
+#include "layers/attention_gate.h"
 #include "layers/conv3d.h"
+#include "layers/conv_transpose3d.h"
 #include "layers/dice.h"
 #include "layers/elementwise.h"
 #include "layers/norm_conv3d.h"
+#include "support/compare.h"
 #include "support/devices.h"
 #include "support/gradcheck.h"
 
@@ -72,6 +75,55 @@ TEST_P(NormGradientTest, GivesTheBitsOfANormThatDoesItAll) {
   for (const Case& c : cases) {
     SCOPED_TRACE(testing::Message() << c.in << "->" << c.channels << ", input wanted " << c.input_wanted);
     EXPECT_EQ(run(c, false), run(c, true));
+  }
+}
+
+// A level as in the network: a norm that is not stored, read by a convolution with stride 2 and by a gate
+// that the convolution's result comes back to. With `apart`, norm and convolution are in different functions,
+// so that both gradients of the convolution and the sums for the norm take passes of their own.
+std::vector<std::vector<float>> run_level(int64_t channels, bool apart) {
+  const Device device = Device::cuda;
+  const Tensor x = random_activation({2, 4, 2, 6, 4}, 1, device).detach().to(DType::bfloat16),
+               first = random_parameter({channels, 4, 3, 3, 3}, 2, device),
+               down = random_parameter({2 * channels, channels, 3, 3, 3}, 3, device, -0.2f, 0.2f),
+               up = random_parameter({2 * channels, channels, 3, 3, 3}, 4, device, -0.2f, 0.2f);
+  const BatchNorm3d norm(channels, device);
+  set_values(norm.weight(), uniform(channels, 5, 0.5f, 1.5f));
+  set_values(norm.bias(), uniform(channels, 6, 0.2f, 1));
+  const Tensor gamma = random_parameter({2 * channels}, 7, device, 0.5f, 1.5f),
+               beta = random_parameter({2 * channels}, 8, device, 0.2f, 1);
+  AttentionGate gate(channels, channels, channels / 2, device);
+  uint32_t seed = 10;
+  for (const auto& [name, tensor] : gate.named_parameters())
+    set_values(tensor, uniform(tensor.elements(), ++seed));
+  const FusedActivation relu{.params = {.kind = ActivationKind::relu}};
+  ChannelStatistics of_y{}, of_coarse{};
+  const Tensor y = conv3d(x, first, {}, {.in_channels = 4, .out_channels = channels}, &of_y);
+  const UnstoredNorm skip = norm.unstored(y, of_y, relu);
+  const Conv3dParams params{.in_channels = channels, .out_channels = 2 * channels, .stride = 2};
+  const TensorFunction convolve = [&](const std::vector<Tensor>& in) {
+    return conv3d_of_unstored(in[0], skip.norm, down, {}, params, of_coarse);
+  };
+  const Tensor convolved = apart ? recompute(convolve, {skip.x}, {down}) : convolve({skip.x});
+  const Tensor coarse = batch_norm(convolved, gamma, beta, {}, {}, {.activation = relu}, {{}, of_coarse});
+  const Tensor upsampled =
+      conv_transpose3d(coarse, up, {}, {.in_channels = 2 * channels, .out_channels = channels});
+  const Tensor z = gate(upsampled, skip.x, {}, {}, skip.norm);
+  dice_loss(z, random_labels({2, 4, 2, 6, 1}, 9, static_cast<int>(channels), device)).backward();
+  std::vector<std::vector<float>> results;
+  for (const Tensor& t : {first, down, up, gamma, beta, norm.weight(), norm.bias()})
+    results.push_back(t.grad().values());
+  return results;
+}
+
+TEST_P(NormGradientTest, BothGradientsAtStride2AreThoseOfSeparatePasses) {
+  const auto together = run_level(16, false), apart = run_level(16, true);
+  ASSERT_EQ(together.size(), apart.size());
+  for (size_t i = 0; i < apart.size(); ++i) {
+    SCOPED_TRACE(testing::Message() << "gradient " << i);
+    double largest = 0;
+    for (const float value : apart[i]) largest = std::max<double>(largest, std::abs(value));
+    EXPECT_TRUE(all_close(together[i], apart[i], largest / 128, 0));
   }
 }
 
