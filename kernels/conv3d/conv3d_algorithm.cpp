@@ -253,12 +253,12 @@ bool strided_wgrad_applies(const Conv3dParams& p, const View<const bfloat16>& dy
 }
 
 bool transposed_gradients_apply(const Conv3dParams& p, const View<const bfloat16>& dx,
-                                const View<const bfloat16>& dy, const View<const bfloat16>& x,
+                                const NormInputGradient& source, const View<const bfloat16>& x,
                                 const CudaLimits& limits) {
   using Tile = TransposedGradientsTile;
-  return dy.c == Tile::channels && x.c == Tile::coarse_channels &&
-         strided_kernels_apply(p, dy, x, Tile::shared_bytes, limits) &&
-         strided_kernels_apply(p, dy, dx, Tile::shared_bytes, limits);
+  return source.dy.c == Tile::channels && x.c == Tile::coarse_channels &&
+         strided_kernels_apply(p, source.dy, x, Tile::shared_bytes, limits) &&
+         strided_kernels_apply(p, source.x, dx, Tile::shared_bytes, limits);
 }
 
 namespace {

@@ -75,7 +75,7 @@ bool strided_gradients_apply(const Conv3dParams& params, const View<const bfloat
 /// Both gradients of the transposed convolution in one pass, from 32 channels of x to 16 of dy; params are
 /// those of the convolution that it is the transpose of.
 bool transposed_gradients_apply(const Conv3dParams& params, const View<const bfloat16>& dx,
-                                const View<const bfloat16>& dy, const View<const bfloat16>& x,
+                                const NormInputGradient& source, const View<const bfloat16>& x,
                                 const CudaLimits& limits);
 
 /// The same as matrix products, for the deep levels, up to 63 (for the gradient of the weights 31) coarse

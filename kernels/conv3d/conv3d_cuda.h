@@ -173,9 +173,8 @@ void conv3d_add_backward_input_strided(View<bfloat16> dx, View<const bfloat16> d
 void conv3d_backward_weight_strided(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
                                     int multiprocessors, const Exec& exec, const InputNorm* norm = nullptr);
 
-/// conv_transpose3d_backward() in one pass where transposed_gradients_apply() and the voxels of source.dy and
-/// source.x lie alike, see norm_gradient_places(). The order of all sums follows from the cut: the same
-/// number of multiprocessors gives the same bits.
+/// conv_transpose3d_backward() in one pass where transposed_gradients_apply(). The order of all sums follows
+/// from the cut: the same number of multiprocessors gives the same bits.
 void conv_transpose3d_backward_strided(View<bfloat16> dx, float* dweight, const NormInputGradient& source,
                                        View<const bfloat16> x, const float* weight, int multiprocessors,
                                        const Exec& exec);

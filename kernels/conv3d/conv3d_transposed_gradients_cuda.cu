@@ -24,7 +24,8 @@ constexpr int channels = Tile::channels, coarse_channels = Tile::coarse_channels
 using Table = NormGradientTable<channels>;
 
 struct Operands {
-  View<const bfloat16> fine;  // gradient of the norm's result, that of the fine side with the source
+  View<const bfloat16> fine;    // gradient of the norm's result, that of the fine side with the source
+  View<const bfloat16> beside;  // the norm's input
   NormGradientSource source;
   View<const bfloat16> coarse;
   View<bfloat16> out;      // gradient of the coarse side
@@ -37,10 +38,9 @@ class Planes {
  public:
   __device__ __forceinline__ Planes(const Operands& of, const HaloPosition& at, uint32_t memory,
                                     const Table& gradient)
-      : fine_(of.fine, at.n, 2 * at.h - 1,
-              [&](int entry) { return 2 * at.w - 1 + StridedTile::column(entry); }),
+      : fine_(of.fine, at.n, 2 * at.h - 1, Column{at.w}),
+        beside_(of.beside, at.n, 2 * at.h - 1, Column{at.w}),
         coarse_(of.coarse, at.n, at.h, at.w),
-        x_distance_(of.source.x_distance),
         d_(at.d),
         memory_(memory),
         gradient_(gradient) {}
@@ -48,7 +48,7 @@ class Planes {
   // Fine plane 2 d - 1 + i and coarse plane d + i of a march that begins at coarse plane d.
   __device__ __forceinline__ void copy_fine(uint32_t place, int i) const {
     fine_(place, 2 * d_ - 1 + i);
-    fine_(beside(i), 2 * d_ - 1 + i, x_distance_);
+    beside_(beside(i), 2 * d_ - 1 + i);
     ptx::commit_copies();
   }
   __device__ __forceinline__ void copy_coarse(int i) const { coarse_(coarse(i), d_ + i); }
@@ -69,9 +69,16 @@ class Planes {
     return memory_ + Tile::beside + i % 2 * fine_plane_bytes;
   }
 
-  PlaneCopy<threads, Tile::fine_rows, Tile::fine_columns, channels> fine_;
+  struct Column {
+    int w;
+    __device__ __forceinline__ int operator()(int entry) const {
+      return 2 * w - 1 + StridedTile::column(entry);
+    }
+  };
+  using FineCopy = PlaneCopy<threads, Tile::fine_rows, Tile::fine_columns, channels>;
+
+  FineCopy fine_, beside_;
   PlaneCopy<threads, height, width, coarse_channels> coarse_;
-  int64_t x_distance_;
   int d_;
   uint32_t memory_;
   const Table& gradient_;
@@ -227,7 +234,7 @@ void conv_transpose3d_backward_strided(View<bfloat16> dx, float* dweight, const 
   using T = InputProducts::T;
   const uint32_t* const packed = pack_strided_weights({weight, channels * 27, 27}, coarse_channels, channels,
                                                       T::out_channels, T::fragments, scope, exec);
-  const Operands operands{source.dy, norm_gradient_source(source, {}), x, dx, packed, partials};
+  const Operands operands{source.dy, source.x, norm_gradient_source(source, {}), x, dx, packed, partials};
   // More than 48 KiB must be asked for; transposed_gradients_apply() has seen that the device has it.
   check_cuda(cudaFuncSetAttribute(transposed_gradients_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                   Tile::shared_bytes));

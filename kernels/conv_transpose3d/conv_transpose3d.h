@@ -58,9 +58,8 @@ bool conv_transpose3d_makes_both_gradients(const ConvTranspose3dParams& params);
 
 /// Both gradients for dy that is the gradient of a norm's input and has not been made yet; dx is overwritten,
 /// dweight added to. On CUDA only. Where conv_transpose3d_makes_both_gradients() (with the shared memory of
-/// an A100, voxels at multiples of 16 bytes, those of source.dy and source.x alike) in one pass that never
-/// stores dy; else dy is overwritten and read, and may be source.dy; without data scratch memory takes its
-/// place.
+/// an A100 and voxels at multiples of 16 bytes) in one pass that never stores dy; else dy is overwritten and
+/// read, and may be source.dy; without data scratch memory takes its place.
 void conv_transpose3d_backward(View<bfloat16> dx, float* dweight, View<bfloat16> dy,
                                const NormInputGradient& source, View<const bfloat16> x, const float* weight,
                                const ConvTranspose3dParams& params, const Exec& exec);

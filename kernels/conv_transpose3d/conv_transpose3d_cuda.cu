@@ -51,8 +51,8 @@ void conv_transpose3d_forward(View<bfloat16> y, const OutputStatistics* statisti
 void conv_transpose3d_backward(View<bfloat16> dx, float* dweight, View<bfloat16> dy,
                                const NormInputGradient& source, View<const bfloat16> x, const float* weight,
                                const ConvTranspose3dParams& params, const Exec& exec) {
-  if (input_norm_applies(source.norm) && norm_gradient_places(source.dy, source.x) &&
-      transposed_gradients_apply(convolution(params), dx, source.dy, x, cuda_limits()))
+  if (input_norm_applies(source.norm) &&
+      transposed_gradients_apply(convolution(params), dx, source, x, cuda_limits()))
     return conv_transpose3d_backward_strided(dx, dweight, source, x, weight, wgrad_multiprocessors, exec);
   WorkspaceScope scope(*exec.workspace);
   if (dy.data == nullptr) dy = scratch_like(source.dy, scope);
