@@ -156,18 +156,22 @@ class Planes {
   __device__ __forceinline__ void make(const GCopy& copy, int i, uint32_t beside) const {
     const uint32_t plane = g_plane(i);
     const GradientTable gradient(gradient_, a_.source.norm.relu);
-    if constexpr (Narrow) {
-      copy.template for_each_copied<1>(plane, d_ - 1 + i, 0, [&](uint32_t address, const bfloat16* from) {
-        gradient.apply_narrow(copy.own_chunk(), address - plane + beside,
-                              ((from - a_.source.x) & channels) != 0, address, nullptr);
-      });
-    } else {
-      const typename GradientTable::Parameters of[2] = {gradient.parameters(copy.own_chunk(), 0),
-                                                        gradient.parameters(copy.own_chunk(), 1)};
-      copy.template for_each_copied<1>(plane, d_ - 1 + i, 0, [&](uint32_t address, const bfloat16*) {
-        gradient.apply([&](int half) { return of[half]; }, address, address - plane + beside, nullptr);
-      });
-    }
+    const int chunk = copy.own_chunk();
+    // Read once, as far as there are registers: the weights of a narrow gradient take some.
+    const typename GradientTable::Parameters first = gradient.parameters(chunk, 0),
+                                             second = gradient.parameters(chunk, 1);
+    const auto parameters_of = [&](int half) {
+      return half == 0 ? first : Narrow ? gradient.parameters(chunk, 1) : second;
+    };
+    copy.template for_each_copied<1>(plane, d_ - 1 + i, 0, [&](uint32_t address, const bfloat16* from) {
+      const uint32_t other = address - plane + beside;
+      if constexpr (Narrow) {
+        gradient.apply_narrow(chunk, parameters_of, other, ((from - a_.source.x) & channels) != 0, address,
+                              nullptr);
+      } else {
+        gradient.apply(parameters_of, address, other, nullptr);
+      }
+    });
   }
   __device__ __forceinline__ void normalise_x(int i) const {
     x_copy().template normalise<1>(table(), x_plane(i), d_ + i, 0);

@@ -166,6 +166,13 @@ class NormGradientTable {
   /// goes.
   __device__ __forceinline__ void apply_narrow(int index, uint32_t narrow, bool odd, uint32_t x,
                                                bfloat16* to) const {
+    apply_narrow(
+        index, [&](int half) { return parameters(index, half); }, narrow, odd, x, to);
+  }
+  /// With parameters_of(half), those of the channels.
+  template <class ParametersOf>
+  __device__ __forceinline__ void apply_narrow(int index, const ParametersOf& parameters_of, uint32_t narrow,
+                                               bool odd, uint32_t x, bfloat16* to) const {
     uint32_t words[4], of_x[4], made[4];
     ptx::load_shared_16(words, narrow);
     ptx::load_shared_16(of_x, x);
@@ -180,7 +187,7 @@ class NormGradientTable {
 #pragma unroll
         for (int k = 0; k < 4; ++k) g[k] = fmaf(element(pair, n), __uint_as_float(weight[k]), g[k]);
       }
-      finish(made, g, of_x, index, half);
+      finish(made, g, of_x, parameters_of(half), half);
     }
     store(x, made, to);
   }
@@ -199,10 +206,6 @@ class NormGradientTable {
   }
 
   /// Four channels of dx from the gradient of the norm's result.
-  __device__ __forceinline__ void finish(uint32_t (&made)[4], const float (&g)[4], const uint32_t (&of_x)[4],
-                                         int index, int half) const {
-    finish(made, g, of_x, parameters(index, half), half);
-  }
   __device__ __forceinline__ void finish(uint32_t (&made)[4], const float (&g)[4], const uint32_t (&of_x)[4],
                                          const Parameters& of, int half) const {
     float dx[4];
