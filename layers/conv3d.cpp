@@ -1,5 +1,6 @@
 #include "layers/conv3d.h"
 
+#include "kernels/conv3d/conv3d_narrow_gradient.h"
 #include "layers/norm_gradient.h"
 #include "layers/op_support.h"
 
@@ -37,9 +38,9 @@ class Conv3dNode : public NormInputNode {
     }
     Tensor dy = grad_output;
     if (const auto rest = take_unfinished(grad_output)) {
-      if (dweight != nullptr && needs(0) && !rest->narrow.defined() &&
-          kernels::conv3d_makes_both_gradients(params_))
-        return backward_both(dweight, grad_output, *rest);
+      const bool both = rest->narrow.defined() ? kernels::conv3d_makes_both_gradients_of_narrow(params_)
+                                               : kernels::conv3d_makes_both_gradients(params_);
+      if (both && dweight != nullptr && needs(0)) return backward_both(dweight, grad_output, *rest);
       const std::optional<kernels::InputNorm> norm = norm_of_x();
       dy = backward_weight(dweight, grad_output, *rest, x_, norm ? &*norm : nullptr, params_, needs(0));
     } else if (dweight != nullptr) {
@@ -70,10 +71,12 @@ class Conv3dNode : public NormInputNode {
   /// If x is unstored, what the norm on the tape needs of the gradient is summed where that is complete.
   void backward_both(float* dweight, const Tensor& grad_output, const UnfinishedGradient& rest) {
     const std::optional<kernels::InputNorm> norm = norm_of_x();
-    Tensor dx = own_gradient_so_far();
+    const bool narrow = rest.narrow.defined();
+    Tensor dx = narrow ? Tensor() : own_gradient_so_far();
     const bool add = dx.defined();
     if (!add) dx = new_gradient(grad_output);
-    NormNode* const before = norm && norm->first_channel == 0 ? dynamic_cast<NormNode*>(origin(0)) : nullptr;
+    NormNode* const before =
+        norm && norm->first_channel == 0 && !narrow ? dynamic_cast<NormNode*>(origin(0)) : nullptr;
     const bool wanted = before != nullptr && before->takes_sums();
     const Tensor sums = wanted ? Tensor::empty({x_shape_[4], 2}, DType::float32, dx.device()) : Tensor();
     backward_both({dx.view<bfloat16>(), add, wanted ? sums.data<float>() : nullptr}, dweight, grad_output,

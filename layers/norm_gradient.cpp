@@ -9,13 +9,16 @@ namespace vg {
 
 namespace {
 
+kernels::NarrowGradient narrow_gradient(const UnfinishedGradient& rest) {
+  return {rest.narrow.view<const bfloat16>(), rest.weight.data<const float>(), rest.x.view<const bfloat16>(),
+          input_norm(rest.norm), rest.means.data<const float>()};
+}
+
 /// Calls body() with what the kernels make the gradient from.
 template <class Body>
 void with_source(const Tensor& gradient, const UnfinishedGradient& rest, const Body& body) {
   if (rest.narrow.defined()) {
-    body(kernels::NarrowGradient{rest.narrow.view<const bfloat16>(), rest.weight.data<const float>(),
-                                 rest.x.view<const bfloat16>(), input_norm(rest.norm),
-                                 rest.means.data<const float>()});
+    body(narrow_gradient(rest));
   } else {
     body(norm_input_gradient(gradient, rest));
   }
@@ -73,10 +76,17 @@ void NormInputNode::backward_both(const kernels::InputGradient& of_x, float* dwe
                                   const kernels::InputNorm* norm, const Tensor& weight,
                                   const kernels::Conv3dParams& params) {
   // Room for the gradient of its output where it is made in a pass of its own.
-  const Tensor dy = gradient.storage_use_count() == 1 ? gradient.detach() : Tensor();
-  kernels::conv3d_backward(of_x, dweight, dy.defined() ? dy.view<bfloat16>() : View<bfloat16>(),
-                           norm_input_gradient(gradient, rest), x.view<const bfloat16>(), norm,
-                           weight.data<const float>(), params, exec_of(gradient));
+  const Tensor own = gradient.storage_use_count() == 1 ? gradient.detach() : Tensor();
+  const View<bfloat16> dy = own.defined() ? own.view<bfloat16>() : View<bfloat16>();
+  const auto both = [&](const auto& to, const auto& source) {
+    kernels::conv3d_backward(to, dweight, dy, source, x.view<const bfloat16>(), norm,
+                             weight.data<const float>(), params, exec_of(gradient));
+  };
+  if (rest.narrow.defined()) {
+    both(of_x.dx, narrow_gradient(rest));
+  } else {
+    both(of_x, norm_input_gradient(gradient, rest));
+  }
 }
 
 Tensor pass_unfinished(const Tensor& gradient, UnfinishedGradient rest, Node* origin) {

@@ -6,6 +6,7 @@
 #include "kernels/conv3d/conv3d_first_tile.h"
 #include "kernels/conv3d/conv3d_gemm_tile.h"
 #include "kernels/conv3d/conv3d_halo_tile.h"
+#include "kernels/conv3d/conv3d_narrow_gradient.h"
 #include "kernels/conv3d/conv3d_strided_gemm_tile.h"
 #include "kernels/conv3d/conv3d_strided_tile.h"
 #include "kernels/conv3d/conv3d_tf32_tile.h"
@@ -234,6 +235,11 @@ bool halo_gradients_apply(const Conv3dParams& p, const View<const bfloat16>& dx,
   constexpr int shared_bytes = HaloGradientsTile{}.shared_bytes() + HaloGradientsTile::table_bytes;
   return dy.c == HaloGradientsTile::channels && (x.c == 16 || x.c == 32) && aligned(x) &&
          halo_kernels_apply(p, dx, dy, shared_bytes, limits);
+}
+
+bool conv3d_makes_both_gradients_of_narrow(const Conv3dParams& p) {
+  return p.kernel_size == 3 && p.stride == 1 && p.padding == 1 &&
+         p.out_channels == HaloGradientsTile::channels && (p.in_channels == 16 || p.in_channels == 32);
 }
 
 bool strided_applies(const Conv3dParams& p, const View<const bfloat16>& out, const View<const bfloat16>& in,

@@ -76,9 +76,22 @@ class PlaneCopy {
     part<1>(plane, d, channel, 0);
   }
 
+  /// The same without zeros: for what for_each_copied() alone is to read.
+  template <class Distance>
+  __device__ __forceinline__ void only_inside(uint32_t plane, int d, Distance channel) const {
+    part<1, false>(plane, d, channel, 0);
+  }
+
+  /// Starts the copies of plane d >= 0, and of what lies `distance` elements further on to `beside`, without
+  /// zeros.
+  __device__ __forceinline__ void pair(uint32_t plane, uint32_t beside, unsigned d, int64_t distance) const {
+    part<1, true, true>(plane, d, 0, 0, beside - plane, distance);
+  }
+
   /// Those of one of so many equal parts of it.
-  template <int Parts, class Distance>
-  __device__ __forceinline__ void part(uint32_t plane, int d, Distance channel, int index) const {
+  template <int Parts, bool Zeros = true, bool Pair = false, class Plane, class Distance>
+  __device__ __forceinline__ void part(uint32_t plane, Plane d, Distance channel, int index,
+                                       uint32_t beside = 0, int64_t distance = 0) const {
     constexpr int turns = (Rows + rows_at_once - 1) / rows_at_once,
                   turns_a_part = (turns + Parts - 1) / Parts;
     const bool plane_inside = static_cast<unsigned>(d) < static_cast<unsigned>(depth_);
@@ -92,9 +105,14 @@ class PlaneCopy {
 #pragma unroll
       for (int turn = 0; turn < turns_a_part; ++turn, source += rows_at_once * stride_h_) {
         const int row = turn * rows_at_once;
-        if (Parts * turns_a_part * rows_at_once <= Rows || row_ + first + row < Rows)
-          ptx::copy_16_async(target + row * row_bytes, source,
-                             static_cast<unsigned>(h_ + first + row) < height);
+        if (Parts * turns_a_part * rows_at_once > Rows && row_ + first + row >= Rows) continue;
+        const bool inside = static_cast<unsigned>(h_ + first + row) < height;
+        if (Zeros) {
+          ptx::copy_16_async(target + row * row_bytes, source, inside);
+        } else if (inside) {
+          ptx::copy_16_async(target + row * row_bytes, source);
+        }
+        if (Pair && inside) ptx::copy_16_async(target + beside + row * row_bytes, source + distance);
       }
     }
   }

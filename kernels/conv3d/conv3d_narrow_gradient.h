@@ -37,6 +37,9 @@ void conv3d_backward(View<bfloat16> dx, float* dweight, View<bfloat16> dy, const
                      View<const bfloat16> x, const InputNorm* norm, const float* weight,
                      const Conv3dParams& params, const Exec& exec);
 
+/// Whether it does so in one pass, where norms and voxels are as they must be.
+bool conv3d_makes_both_gradients_of_narrow(const Conv3dParams& params);
+
 // Called with checked arguments.
 namespace cuda {
 void conv3d_backward_to_norm(float* dweight, float* dbias, const NormGradients& gradients, float* means,

@@ -61,8 +61,7 @@ class Planes {
   // Fine plane 2 d - 1 + i and coarse plane d + i of a march that begins at coarse plane d.
   __device__ __forceinline__ void copy_fine(uint32_t place, int i) const { fine_(place, 2 * d_ - 1 + i); }
   __device__ __forceinline__ void copy_coarse(uint32_t place, int i) const {
-    coarse_(place, d_ + i);
-    coarse_(beside_, d_ + i, x_distance_);
+    coarse_.pair(place, beside_, static_cast<unsigned>(d_ + i), x_distance_);
   }
   // To be called when this thread's copies are there.
   __device__ __forceinline__ void make_fine(uint32_t place, int i) const {

@@ -48,7 +48,7 @@ class Planes {
   // Fine plane 2 d - 1 + i and coarse plane d + i of a march that begins at coarse plane d.
   __device__ __forceinline__ void copy_fine(uint32_t place, int i) const {
     fine_(place, 2 * d_ - 1 + i);
-    beside_(beside(i), 2 * d_ - 1 + i);
+    beside_.only_inside(beside(i), 2 * d_ - 1 + i, 0);
     ptx::commit_copies();
   }
   __device__ __forceinline__ void copy_coarse(int i) const { coarse_(coarse(i), d_ + i); }

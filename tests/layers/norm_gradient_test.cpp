@@ -127,6 +127,46 @@ TEST_P(NormGradientTest, BothGradientsAtStride2AreThoseOfSeparatePasses) {
   }
 }
 
+// As a network ends: a convolution of channels of which the last are behind a norm that is not stored, to a
+// norm and a convolution with kernel 1. With `apart`, that norm and the first convolution are in different
+// functions.
+std::vector<std::vector<float>> run_end(int64_t out, bool apart) {
+  const Device device = Device::cuda;
+  const Tensor x = random_activation({2, 3, 2, 6, 4}, 1, device).detach().to(DType::bfloat16),
+               first = random_parameter({32, 4, 3, 3, 3}, 2, device),
+               merge = random_parameter({out, 32, 3, 3, 3}, 3, device, -0.2f, 0.2f),
+               classes = random_parameter({4, out, 1, 1, 1}, 4, device);
+  const FusedActivation relu{.params = {.kind = ActivationKind::relu}};
+  ChannelStatistics of_y{}, of_z{.per_instance = true};
+  const Tensor y = conv3d(x, first, {}, {.in_channels = 4, .out_channels = 32}, &of_y);
+  const BatchNorm3d norm(32, device);
+  const UnstoredNorm unstored = norm.unstored(y, of_y, relu);
+  const Conv3dParams params{.in_channels = 32, .out_channels = out};
+  const TensorFunction convolve = [&](const std::vector<Tensor>& in) {
+    return conv3d_of_unstored(in[0], unstored.norm, merge, {}, params, of_z);
+  };
+  const Tensor z = apart ? recompute(convolve, {unstored.x}, {merge}) : convolve({unstored.x});
+  const Tensor result = norm_conv3d(z, {of_z, {}, {}, relu}, classes, {}, {out, 4, 1, 1, 0}, nullptr);
+  dice_loss(result, random_labels({2, 3, 2, 6, 1}, 5, 4, device)).backward();
+  std::vector<std::vector<float>> results;
+  for (const Tensor& t : {first, merge, classes, norm.weight(), norm.bias()})
+    results.push_back(t.grad().values());
+  return results;
+}
+
+TEST_P(NormGradientTest, BothGradientsOfANarrowOneAreThoseOfSeparatePasses) {
+  for (const int64_t out : {16, 32}) {
+    const auto together = run_end(out, false), apart = run_end(out, true);
+    ASSERT_EQ(together.size(), apart.size());
+    for (size_t i = 0; i < apart.size(); ++i) {
+      SCOPED_TRACE(testing::Message() << out << " channels, gradient " << i);
+      double largest = 0;
+      for (const float value : apart[i]) largest = std::max<double>(largest, std::abs(value));
+      EXPECT_TRUE(all_close(together[i], apart[i], largest * 1e-4, 0));
+    }
+  }
+}
+
 // A gradient that is not finished must not be added to.
 TEST_P(NormGradientTest, AnotherReaderIsAnError) {
   const Tensor x = random_activation({1, 2, 3, 4, 16}, 1, Device::cuda).detach().to(DType::bfloat16),

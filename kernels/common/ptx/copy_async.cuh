@@ -20,6 +20,15 @@ __device__ __forceinline__ void copy_16_async(uint32_t shared, const void* sourc
 #endif
 }
 
+/// The same of what is known to lie inside.
+__device__ __forceinline__ void copy_16_async(uint32_t shared, const void* source) {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared), "l"(source) : "memory");
+#else
+  __trap();
+#endif
+}
+
 /// The same for 4 bytes aligned to 4, through the first-level cache.
 __device__ __forceinline__ void copy_4_async(uint32_t shared, const void* source, bool inside) {
 #if __CUDA_ARCH__ >= 800
