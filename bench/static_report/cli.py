@@ -151,8 +151,30 @@ def layer_profiles(options):
     return layers, kernels
 
 
+def read_turns(options):
+    turns = []
+    for item in options.turns:
+        found = re.fullmatch(r"(.+)=(\d+)", item)
+        if not found:
+            raise UsageError(f"--turns {item}: expected REGEX=TIMES")
+        turns.append((re.compile(found[1]), int(found[2])))
+    return turns
+
+
+def output_paths(options):
+    """The report's two files, which must not be what it reads."""
+    target = pathlib.Path(options.output)
+    paths = target, target.with_suffix(".json")
+    inputs = {pathlib.Path(p).resolve() for p in (options.step, *options.sass, *options.usage, *options.ptxas) if p}
+    for path in paths:
+        if path.resolve() in inputs:
+            raise UsageError(f"--output {target}: would overwrite {path}, which is read; give another name")
+    return paths
+
+
 def report_command(options):
     result = report.Report()
+    paths = output_paths(options) if options.output else None
     layers, profiled = layer_profiles(options) if options.layers else ([], [])
     step = counters.read_profile(options.step) if options.step else []
     launches = {sass.short_name(k.name): (k.threads, k.shared_bytes) for k in profiled + step}
@@ -170,16 +192,16 @@ def report_command(options):
     kernels = [k for k in kernels if wanted.search(sass.short_name(names[k.name]))]
     kernels.sort(key=lambda k: (sass.short_name(names[k.name]), k.architecture))
     if kernels:
-        report.add_kernels(result, kernels, names, launches, re.compile(options.main_loops))
+        report.add_kernels(result, kernels, names, launches, re.compile(options.main_loops), read_turns(options))
     if layers:
         report.add_layers(result, layers)
     if step:
         report.add_step(result, step, options.step_scale, network.read_shapes(options.shapes))
     text = result.markdown()
-    if options.output:
-        pathlib.Path(options.output).write_text(text, encoding="utf-8")
+    if paths:
+        paths[0].write_text(text, encoding="utf-8")
         data = {"tables": result.data, "rules": result.rules}
-        pathlib.Path(options.output).with_suffix(".json").write_text(json.dumps(data, indent=1), encoding="utf-8")
+        paths[1].write_text(json.dumps(data, indent=1), encoding="utf-8")
     else:
         print(text)
     for failure in result.failures:
@@ -254,6 +276,14 @@ def parser():
         default=[],
         metavar="KERNEL=THREADS,BYTES",
         help="threads and shared memory of a block, where no profile tells them",
+    )
+    top.add_argument(
+        "--turns",
+        nargs="+",
+        default=[],
+        metavar="REGEX=TIMES",
+        help="how often (at least) the loops over products of such kernels run for each turn of a loop around them "
+        "that copies (default: once, as if they were not rolled)",
     )
     top.add_argument("--layers", metavar="DIR", help="profiles that `static-report profile` made")
     top.add_argument("--shapes", default=str(DEFAULT_SHAPES), metavar="FILE", help="(default: %(default)s)")

@@ -3,7 +3,7 @@
 import re
 
 from static_report import devices
-from static_report.sass import check_main_loop, mix_of, short_name
+from static_report.sass import check_main_loops, mix_of, short_name
 
 PREDICTED_GPUS = ("A100-40", "A100-80", "H100", "RTX 4090")
 JUDGED_GPUS = ("A100-40", "H100")
@@ -58,16 +58,18 @@ class Report:
         return "\n".join(["# Static report", ""] + self.lines + ["## Rules", ""] + verdict + [""])
 
 
-def add_kernels(report, kernels, demangled, launches, judged=re.compile("")):
+def add_kernels(report, kernels, demangled, launches, judged=re.compile(""), turns=()):
     """A row for each kernel and architecture.
 
-    `launches`: {short name: (threads, shared bytes)}; `judged`: names of the kernels whose main loops are judged.
+    `launches`: {short name: (threads, shared bytes)}; `judged`: names of the kernels whose main loops are judged;
+    `turns`: [(pattern of names, how often the inner loops of their main loops run)].
     """
     rows, data = [], []
     for kernel in kernels:
         name = short_name(demangled.get(kernel.name, kernel.name))
         where = f"{name} sm_{kernel.architecture}"
-        whole, loop = kernel.mix(), kernel.main_loop()
+        inner_turns = next((count for pattern, count in turns if pattern.search(name)), 1)
+        whole, loop = kernel.mix(), kernel.main_loop(inner_turns)
         main = mix_of(loop.instructions) if loop else None
         threads, shared = launches.get(name, (None, kernel.static_shared))
         resident = "-"
@@ -80,7 +82,7 @@ def add_kernels(report, kernels, demangled, launches, judged=re.compile("")):
             report.judge(where, "no spilled registers", spills == 0, f"{spills} B")
         elif whole.local == 0:
             report.judge(where, "no spilled registers", True, "no LDL or STL")
-        for rule in check_main_loop(kernel) if judged.search(name) else []:
+        for rule in check_main_loops(kernel, inner_turns) if judged.search(name) else []:
             report.judge(where, rule.text, rule.passed, rule.found)
         rows.append(
             [

@@ -85,11 +85,43 @@ class Kernel:
     def mix(self):
         return mix_of(self.instructions)
 
-    def main_loop(self):
-        """The innermost loop with the most tensor-core instructions, or None without any."""
+    def main_loops(self, turns=1):
+        """What each kind of warps does most: one loop for each outermost one with tensor-core instructions.
+
+        That is the innermost loop in it with the most of them. Where that copies nothing to shared memory and one
+        around it does, it is the latter, up to the last products in it: what follows, an epilogue, is left out;
+        the innermost loops count `turns` times then.
+        """
         loops = [loop for loop in find_loops(self.instructions) if mix_of(loop.instructions).mma]
-        innermost = [loop for loop in loops if not any(loop.contains(other) for other in loops)]
-        return max(innermost, key=lambda loop: mix_of(loop.instructions).mma, default=None)
+        outermost = [loop for loop in loops if not any(other.contains(loop) for other in loops)]
+        return [_main_loop([l for l in loops if l is outer or outer.contains(l)], turns) for outer in outermost]
+
+    def main_loop(self, turns=1):
+        """Of main_loops() the one with the most integer instructions a product, or None without any."""
+        return max(self.main_loops(turns), key=lambda loop: integers_a_product(loop.instructions), default=None)
+
+
+def _main_loop(nest, turns):
+    innermost = [loop for loop in nest if not any(loop.contains(other) for other in nest)]
+    products = max(innermost, key=lambda loop: mix_of(loop.instructions).mma)
+    around = [l for l in nest if l is products or l.contains(products)]
+    copying = [l for l in around if mix_of(l.instructions).ldgsts]
+    loop = min(copying, key=lambda l: l.last - l.first, default=products)
+    if loop is products:
+        return products
+    inner = [l for l in innermost if loop.contains(l)]
+    end = max(l.last for l in nest if loop.contains(l))
+    instructions = []
+    for instruction in loop.instructions:
+        if instruction.address <= end:
+            inside = any(l.first <= instruction.address <= l.last for l in inner)
+            instructions += [instruction] * (turns if inside else 1)
+    return Loop(loop.first, end, instructions)
+
+
+def integers_a_product(instructions):
+    mix = mix_of(instructions)
+    return mix.integer / mix.products
 
 
 def _width(opcode):
@@ -248,18 +280,16 @@ class Rule:
     found: str
 
 
-def check_main_loop(kernel):
-    """The rules for a main loop of bfloat16 tensor-core instructions; [] for other kernels."""
-    loop = kernel.main_loop()
-    if loop is None:
+def check_main_loops(kernel, turns=1):
+    """The rules for main loops of bfloat16 tensor-core instructions, all of a kernel's; [] for other kernels."""
+    mixes = [mix_of(loop.instructions) for loop in kernel.main_loops(turns)]
+    if not any(mix.mma_bfloat16 for mix in mixes):
         return []
-    mix = mix_of(loop.instructions)
-    if not mix.mma_bfloat16:
-        return []
-    ratio = mix.integer / mix.products
-    narrow_shared = sum(n for width, n in mix.lds.items() if width != 16)
-    narrow_copies = sum(n for width, n in mix.ldgsts.items() if width != 16)
-    global_loads = sum(mix.ldg.values())
+    ratio = max(mix.integer / mix.products for mix in mixes)
+    narrow_shared = sum(n for mix in mixes for width, n in mix.lds.items() if width != 16)
+    narrow_copies = sum(n for mix in mixes for width, n in mix.ldgsts.items() if width != 16)
+    global_loads = sum(n for mix in mixes for n in mix.ldg.values())
+    local = sum(mix.local for mix in mixes)
     return [
         Rule("at most 2 integer instructions per HMMA", ratio <= 2, f"{ratio:.2f}"),
         Rule("shared memory read by LDSM and 16-byte LDS", narrow_shared == 0, f"{narrow_shared} narrow LDS"),
@@ -268,5 +298,5 @@ def check_main_loop(kernel):
             narrow_copies == 0 and global_loads == 0,
             f"{global_loads} LDG, {narrow_copies} narrow LDGSTS",
         ),
-        Rule("no local memory in the main loop", mix.local == 0, f"{mix.local} LDL/STL"),
+        Rule("no local memory in the main loop", local == 0, f"{local} LDL/STL"),
     ]

@@ -53,6 +53,29 @@ LABELS = """
         /*0080*/                   EXIT ;
 """
 
+# A loop over planes: copies, products in a rolled loop, an epilogue; and one of other warps, without copies.
+MARCH = """
+	.target	sm_80
+.section	.text._Z5marchPf,"ax",@progbits
+.L_plane:
+        /*0000*/                   LDGSTS.E.BYPASS.128 [R39], [R24.64], P2 ;
+        /*0010*/                   IADD3 R39, R39, 0xa00, RZ ;
+.L_turn:
+        /*0020*/                   LDSM.16.M88.4 R124, [R180] ;
+        /*0030*/                   HMMA.16816.F32.BF16 R88, R124, R56, R88 ;
+        /*0040*/                   ISETP.NE.AND P0, PT, R0, 0x8, PT ;
+        /*0050*/               @P0 BRA `(.L_turn) ;
+        /*0060*/                   IMAD.WIDE R2, R0, 0x4, R2 ;
+        /*0070*/                   LDG.E.64 R8, [R2.64] ;
+        /*0080*/                   IADD3 R2, R2, 0x8, RZ ;
+        /*0090*/               @P1 BRA `(.L_plane) ;
+.L_other:
+        /*00a0*/                   LDS.64 R4, [R0] ;
+        /*00b0*/                   HMMA.16816.F32.BF16 R88, R124, R56, R88 ;
+        /*00c0*/               @P0 BRA `(.L_other) ;
+        /*00d0*/                   EXIT ;
+"""
+
 USAGE = """
 arch = sm_80
 Resource usage:
@@ -123,7 +146,27 @@ class SassTest(unittest.TestCase):
 
     def test_rules_pass(self):
         (kernel,) = sass.parse_sass(SASS)
-        self.assertTrue(all(rule.passed for rule in sass.check_main_loop(kernel)))
+        self.assertTrue(all(rule.passed for rule in sass.check_main_loops(kernel)))
+
+    def test_a_main_loop_holds_its_copies_and_no_epilogue(self):
+        (kernel,) = sass.parse_sass(MARCH)
+        march, other = kernel.main_loops()
+        self.assertEqual([(march.first, march.last), (other.first, other.last)], [(0, 0x50), (0xA0, 0xC0)])
+        mix = sass.mix_of(march.instructions)
+        self.assertEqual((mix.mma, mix.integer, dict(mix.ldgsts), dict(mix.ldg)), (1, 2, {16: 1}, {}))
+        mix = sass.mix_of(kernel.main_loops(turns=3)[0].instructions)
+        self.assertEqual((mix.mma, mix.integer, mix.ldsm, dict(mix.ldgsts)), (3, 4, 3, {16: 1}))
+        self.assertEqual(kernel.main_loop().first, 0)  # the worse of both
+
+    def test_all_main_loops_of_a_kernel_are_judged(self):
+        (kernel,) = sass.parse_sass(MARCH)
+        failed = [rule.found for rule in sass.check_main_loops(kernel) if not rule.passed]
+        self.assertEqual(failed, ["1 narrow LDS"])  # that of the other warps
+        (kernel,) = sass.parse_sass(MARCH.replace("IADD3 R39, R39", "IADD3 R39, R39, RZ ;\n /*0018*/ IADD3 R39, R39"))
+        failed = [rule.found for rule in sass.check_main_loops(kernel) if not rule.passed]
+        self.assertEqual(failed[0], "3.00")
+        self.assertEqual(len(sass.check_main_loops(kernel, 2)), 4)
+        self.assertTrue(sass.check_main_loops(kernel, 2)[0].passed)
 
     def test_a_warpgroups_products_count_as_those_of_its_warps(self):
         (kernel,) = sass.parse_sass(SASS.replace("HMMA.16816.F32.BF16", "HGMMA.64x128x16.F32.BF16"))
@@ -134,13 +177,13 @@ class SassTest(unittest.TestCase):
         (kernel,) = sass.parse_sass(LABELS)
         self.assertEqual((kernel.name, kernel.architecture), ("_Z4wantPf", 90))
         self.assertEqual(kernel.main_loop().first, 0x10)
-        failed = [rule.text for rule in sass.check_main_loop(kernel) if not rule.passed]
+        failed = [rule.text for rule in sass.check_main_loops(kernel) if not rule.passed]
         self.assertEqual(len(failed), 3)  # integer instructions, a narrow LDS, an LDG
 
     def test_a_kernel_without_products_has_no_main_loop(self):
         kernels = sass.parse_sass(SASS.replace("HMMA.16816.F32.BF16", "FFMA"))
         self.assertIsNone(kernels[0].main_loop())
-        self.assertEqual(sass.check_main_loop(kernels[0]), [])
+        self.assertEqual(sass.check_main_loops(kernels[0]), [])
 
     def test_resources(self):
         self.assertEqual(sass.parse_resource_usage(USAGE), {("_Z4tilePf", 80): (214, 16, 1024)})
@@ -267,6 +310,20 @@ class CommandTest(unittest.TestCase):
         self.assertEqual(self.run_command(*saved)[0], 1)
         self.assertEqual(self.run_command(*saved, "--main-loops", "halo")[0], 0)
         self.assertEqual(self.run_command(*saved, "--main-loops", "want")[0], 1)
+
+    def test_turns_of_rolled_loops(self):
+        saved = ["--sass", self.write("a.sass", MARCH.replace("LDS.64", "LDS.128"))]
+        self.assertIn("| 1 | 2.00 |", self.run_command(*saved)[1])
+        self.assertIn("| 3 | 1.33 |", self.run_command(*saved, "--turns", "march=3")[1])
+        self.assertIn("| 1 | 2.00 |", self.run_command(*saved, "--turns", "other=3")[1])
+        self.assertEqual(self.run_command(*saved, "--turns", "march")[0], 2)
+
+    def test_an_input_is_not_overwritten(self):
+        path = self.write("step.json", json.dumps(PROFILE))
+        status, _, err = self.run_command("--step", path, "--output", str(self.folder / "step.md"))
+        self.assertEqual(status, 2)
+        self.assertIn("would overwrite", err)
+        self.assertEqual(json.loads(pathlib.Path(path).read_text()), PROFILE)
 
     def test_layers_from_parts(self):
         few, more = json.loads(json.dumps(PROFILE)), json.loads(json.dumps(PROFILE))

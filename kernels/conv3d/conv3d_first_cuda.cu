@@ -139,7 +139,11 @@ __global__ void __launch_bounds__(Tile::threads, 3)
   // the second two.
   const uint32_t input =
       planes + Tile::pair_offset(warp_h + lane / 8 % 2 * rows, warp_pair + lane % 8 + lane / 16);
-  float totals[1] = {};
+  float start[2 * fragments] = {}, totals[1] = {};
+  if (bias != nullptr) {
+#pragma unroll
+    for (int c = 0; c < 2 * fragments; ++c) start[c] = bias[channel + c];
+  }
 #pragma unroll 1
   for (int i = 0; i < at.march; ++i) {
     ptx::wait_copies<0>();
@@ -147,7 +151,7 @@ __global__ void __launch_bounds__(Tile::threads, 3)
     if (i + 1 < at.march) copy(planes + (i + 3) % ring * Tile::plane_bytes, at.d + i + 2);
     ptx::commit_copies();
     Sums sums;
-    start_sums(sums, bias == nullptr ? nullptr : bias + channel);
+    start_sums(sums, start);
 #pragma unroll 1
     for (int kd = 0; kd < 3; ++kd)
       multiply_plane(sums, input + (i + kd) % ring * Tile::plane_bytes,
