@@ -117,17 +117,18 @@ class AttentionGateNode : public Node {
   AttentionGateParams params_;
 };
 
-/// Computes y and scores; returns the statistics that were used: of the batch, or with fixed_statistics the
-/// running ones. Computed again on the CPU, those of the first time are used, which takes fewer passes.
+/// Computes y, unless it is undefined, and scores; returns the statistics that were used: of the batch, or
+/// with fixed_statistics the running ones. Computed again on the CPU, those of the first time are used, which
+/// takes fewer passes.
 std::array<Statistics, 3> forward(const Tensor& y, const Tensor& scores, const Tensor& g, const Tensor& x,
                                   const std::array<AttentionGateBranch, 3>& branches,
                                   AttentionGateParams params) {
   std::array<Statistics, 3> statistics;
   const auto compute = [&] {
     with_element_type(x, [&]<class T>() {
-      kernels::attention_gate_forward(y.view<T>(), scores.view<float>(), statistics_pointers(statistics),
-                                      g.view<const T>(), x.view<const T>(), weight_pointers(branches), params,
-                                      exec_of(x));
+      kernels::attention_gate_forward(y.defined() ? y.view<T>() : View<T>(), scores.view<float>(),
+                                      statistics_pointers(statistics), g.view<const T>(), x.view<const T>(),
+                                      weight_pointers(branches), params, exec_of(x));
     });
   };
   for (size_t i = 0; i < branches.size(); ++i)
@@ -165,10 +166,13 @@ void check_branch(const AttentionGateBranch& branch, int64_t in_channels, int64_
 
 }  // namespace
 
-Tensor attention_gate(const Tensor& g, const Tensor& x, const AttentionGateBranch& gate,
-                      const AttentionGateBranch& skip, const AttentionGateBranch& psi,
-                      const BatchNormParams& params, const Tensor& into, const NormOperands& norm_of_g,
-                      const NormOperands& norm_of_x) {
+namespace {
+
+/// Without memory in `y` the result is not stored.
+UnstoredGate gate_forward(const Tensor& y, const Tensor& g, const Tensor& x, const AttentionGateBranch& gate,
+                          const AttentionGateBranch& skip, const AttentionGateBranch& psi,
+                          const BatchNormParams& params, const NormOperands& norm_of_g,
+                          const NormOperands& norm_of_x) {
   require_activation("attention_gate", "g", g);
   require_activation("attention_gate", "x", x);
   require_alike("attention_gate", g, x);
@@ -197,8 +201,7 @@ Tensor attention_gate(const Tensor& g, const Tensor& x, const AttentionGateBranc
   }
 
   const std::array<AttentionGateBranch, 3> branches{gate, skip, psi};
-  const Tensor y = into.defined() ? into.detach() : Tensor::activation_like(x),
-               scores = Tensor::activation(x.size(0), x.size(1), x.size(2), x.size(3), 1, x.device());
+  const Tensor scores = Tensor::activation(x.size(0), x.size(1), x.size(2), x.size(3), 1, x.device());
   const std::array<Statistics, 3> statistics = forward(y, scores, g, x, branches, kernel_params);
   if (params.training && !Context::get().computing_again()) {
     for (size_t i = 0; i < branches.size(); ++i) {
@@ -215,8 +218,37 @@ Tensor attention_gate(const Tensor& g, const Tensor& x, const AttentionGateBranc
   const auto& origin = g.autograd_meta();
   const bool again = Context::get().computing_again() && !norm_of_g.statistics.mean.defined() &&
                      origin != nullptr && origin->node != nullptr && origin->node->gives_output_again();
-  return record<AttentionGateNode>(y, inputs, again ? Tensor() : g.detach(), x.detach(), scores, branches,
-                                   statistics, norm_of_g.detached(), norm_of_x.detached(), kernel_params);
+  return {record<AttentionGateNode>(y.defined() ? y : x.detach(), inputs, again ? Tensor() : g.detach(),
+                                    x.detach(), scores, branches, statistics, norm_of_g.detached(),
+                                    norm_of_x.detached(), kernel_params),
+          scores,
+          statistics[2].mean,
+          statistics[2].variance,
+          psi.gamma.detach(),
+          psi.beta.detach(),
+          norm_of_x.detached(),
+          params.eps};
+}
+
+}  // namespace
+
+Tensor attention_gate(const Tensor& g, const Tensor& x, const AttentionGateBranch& gate,
+                      const AttentionGateBranch& skip, const AttentionGateBranch& psi,
+                      const BatchNormParams& params, const Tensor& into, const NormOperands& norm_of_g,
+                      const NormOperands& norm_of_x) {
+  require_activation("attention_gate", "x", x);
+  return gate_forward(into.defined() ? into.detach() : Tensor::activation_like(x), g, x, gate, skip, psi,
+                      params, norm_of_g, norm_of_x)
+      .y;
+}
+
+UnstoredGate unstored_attention_gate(const Tensor& g, const Tensor& x, const AttentionGateBranch& gate,
+                                     const AttentionGateBranch& skip, const AttentionGateBranch& psi,
+                                     const BatchNormParams& params, const NormOperands& norm_of_g,
+                                     const NormOperands& norm_of_x) {
+  require(params.training && x.dtype() == DType::bfloat16,
+          "attention_gate: a result that is not stored is of bfloat16, in training");
+  return gate_forward({}, g, x, gate, skip, psi, params, norm_of_g, norm_of_x);
 }
 
 AttentionGate::AttentionGate(int64_t gate_channels, int64_t skip_channels, int64_t intermediate_channels,
@@ -292,6 +324,14 @@ Tensor AttentionGate::operator()(const Tensor& g, const Tensor& x, const Tensor&
   return attention_gate(g, x, tensors(gate_), tensors(skip_), tensors(psi_),
                         {.training = training(), .momentum = gate_.norm.momentum(), .eps = gate_.norm.eps()},
                         into, norm_of_g, norm_of_x);
+}
+
+UnstoredGate AttentionGate::unstored(const UnstoredNorm& g, const UnstoredNorm& x) const {
+  require(fused_ && training(), "AttentionGate: only the fused gate in training leaves its result");
+  for (const Branch* branch : {&gate_, &skip_, &psi_}) branch->norm.count_batch();
+  return unstored_attention_gate(
+      g.x, x.x, tensors(gate_), tensors(skip_), tensors(psi_),
+      {.training = true, .momentum = gate_.norm.momentum(), .eps = gate_.norm.eps()}, g.norm, x.norm);
 }
 
 }  // namespace vg

@@ -15,6 +15,14 @@ struct AttentionGateBranch {
   Tensor running_mean, running_var;  ///< [out]; updated in training
 };
 
+/// A gate's result that nobody has stored, for an op that makes it as it reads (gated_conv3d()).
+struct UnstoredGate {
+  Tensor y;  ///< on the tape stands for the result; holds x
+  Tensor scores, mean_psi, variance_psi, gamma_psi, beta_psi;
+  NormOperands norm_of_x;
+  float eps;
+};
+
 /// x * sigmoid(BN(psi(relu(BN(gate(g)) + BN(skip(x)))))) in one op that stores only the attention
 /// coefficients. g: [N, D, H, W, gate channels]; x: [N, D, H, W, skip channels]. The params' activation is
 /// not used. `into`: memory for the result, of x's shape, or undefined. With statistics in `norm_of_g` or
@@ -24,6 +32,11 @@ Tensor attention_gate(const Tensor& g, const Tensor& x, const AttentionGateBranc
                       const AttentionGateBranch& skip, const AttentionGateBranch& psi,
                       const BatchNormParams& params = {}, const Tensor& into = {},
                       const NormOperands& norm_of_g = {}, const NormOperands& norm_of_x = {});
+/// The same in training without storing the result, for bfloat16.
+UnstoredGate unstored_attention_gate(const Tensor& g, const Tensor& x, const AttentionGateBranch& gate,
+                                     const AttentionGateBranch& skip, const AttentionGateBranch& psi,
+                                     const BatchNormParams& params, const NormOperands& norm_of_g,
+                                     const NormOperands& norm_of_x);
 
 /// MONAI's AttentionBlock with its names: "W_g.0.conv.weight", "W_g.1.running_mean", ..., "psi.1.bias".
 class AttentionGate : public Module {
@@ -32,6 +45,8 @@ class AttentionGate : public Module {
                 Device device = Device::cpu);
   Tensor operator()(const Tensor& g, const Tensor& x, const Tensor& into = {},
                     const NormOperands& norm_of_g = {}, const NormOperands& norm_of_x = {}) const;
+  /// The same without storing the result: fused, in training, of bfloat16.
+  [[nodiscard]] UnstoredGate unstored(const UnstoredNorm& g, const UnstoredNorm& x) const;
 
   /// False computes the gate op by op, storing every intermediate result: for comparison.
   void set_fused(bool fused) { fused_ = fused; }

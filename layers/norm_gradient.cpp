@@ -50,9 +50,12 @@ std::optional<UnfinishedGradient> NormInputNode::take_unfinished(const Tensor& g
   return std::move(rest_);
 }
 
-Tensor NormInputNode::backward_weight(float* dweight, const Tensor& gradient, const UnfinishedGradient& rest,
-                                      const Tensor& x, const kernels::InputNorm* norm,
-                                      const kernels::Conv3dParams& params, bool read) {
+namespace {
+
+/// `compute(made, source)` calls the kernel.
+template <class Compute>
+Tensor finish_with_weight(float* dweight, const Tensor& gradient, const UnfinishedGradient& rest,
+                          const kernels::Conv3dParams& params, bool read, const Compute& compute) {
   if (dweight == nullptr && !read) return {};
   // More input channels: several blocks read a gradient that is made as it is read.
   const Tensor dy = !read ? Tensor()
@@ -63,12 +66,28 @@ Tensor NormInputNode::backward_weight(float* dweight, const Tensor& gradient, co
     finish(dy, gradient, rest);
   } else {
     const View<bfloat16> made = read ? dy.view<bfloat16>() : View<bfloat16>();
-    with_source(gradient, rest, [&](const auto& source) {
-      kernels::conv3d_backward_weight(dweight, made, source, x.view<const bfloat16>(), norm, params,
-                                      exec_of(gradient));
-    });
+    with_source(gradient, rest, [&](const auto& source) { compute(made, source); });
   }
   return dy;
+}
+
+}  // namespace
+
+Tensor NormInputNode::backward_weight(float* dweight, const Tensor& gradient, const UnfinishedGradient& rest,
+                                      const Tensor& x, const kernels::InputNorm* norm,
+                                      const kernels::Conv3dParams& params, bool read) {
+  return finish_with_weight(dweight, gradient, rest, params, read, [&](const auto& made, const auto& source) {
+    kernels::conv3d_backward_weight(dweight, made, source, x.view<const bfloat16>(), norm, params,
+                                    exec_of(gradient));
+  });
+}
+
+Tensor NormInputNode::backward_weight(float* dweight, const Tensor& gradient, const UnfinishedGradient& rest,
+                                      const kernels::GatedInput& x, const kernels::Conv3dParams& params,
+                                      bool read) {
+  return finish_with_weight(dweight, gradient, rest, params, read, [&](const auto& made, const auto& source) {
+    kernels::conv3d_backward_weight(dweight, made, source, x, params, exec_of(gradient));
+  });
 }
 
 void NormInputNode::backward_both(const kernels::InputGradient& of_x, float* dweight, const Tensor& gradient,

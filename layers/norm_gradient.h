@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "kernels/conv3d/conv3d.h"
+#include "kernels/conv3d/conv3d_gated.h"
 #include "layers/norm3d.h"
 
 namespace vg {
@@ -43,6 +44,8 @@ class NormInputNode : public Node {
   static Tensor backward_weight(float* dweight, const Tensor& gradient, const UnfinishedGradient& rest,
                                 const Tensor& x, const kernels::InputNorm* norm,
                                 const kernels::Conv3dParams& params, bool read);
+  static Tensor backward_weight(float* dweight, const Tensor& gradient, const UnfinishedGradient& rest,
+                                const kernels::GatedInput& x, const kernels::Conv3dParams& params, bool read);
   /// The same and the gradient of the convolution's input, see kernels::conv3d_backward(); not of a narrow
   /// gradient.
   static void backward_both(const kernels::InputGradient& of_x, float* dweight, const Tensor& gradient,

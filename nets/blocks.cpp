@@ -1,6 +1,7 @@
 #include "nets/blocks.h"
 
 #include "kernels/common/check.h"
+#include "layers/gated_conv3d.h"
 #include "layers/norm_conv3d.h"
 
 namespace vg {
@@ -98,6 +99,14 @@ Convolution::Unfinished Convolution::convolve_unstored(const UnstoredNorm& x, bo
   Unfinished result{.y = {}, .statistics = {.per_instance = instance_norm_ != nullptr}};
   result.y = conv3d_of_unstored(x.x, x.norm, convolution_->weight(), convolution_->bias(),
                                 convolution_->params(), result.statistics, unread);
+  return result;
+}
+
+Convolution::Unfinished Convolution::convolve_gated(const UnstoredGate& gated, const UnstoredNorm& rest,
+                                                    bool unread) const {
+  Unfinished result{.y = {}, .statistics = {.per_instance = instance_norm_ != nullptr}};
+  result.y = gated_conv3d(gated, rest, convolution_->weight(), convolution_->bias(), convolution_->params(),
+                          result.statistics, unread);
   return result;
 }
 

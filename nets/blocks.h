@@ -6,6 +6,8 @@
 #include <memory>
 
 #include "engine/recompute.h"
+#include "kernels/conv3d/conv3d_gated.h"
+#include "layers/attention_gate.h"
 #include "layers/conv3d.h"
 #include "layers/conv_transpose3d.h"
 #include "layers/dropout.h"
@@ -75,6 +77,13 @@ class Convolution : public Module {
   [[nodiscard]] UnstoredNorm unstored(const Unfinished& x) const;
   /// convolve(x) where the last channels of x are those of x.norm.
   [[nodiscard]] Unfinished convolve_unstored(const UnstoredNorm& x, bool unread = false) const;
+  /// Whether convolve_gated() of rows of as many voxels as x's, bfloat16, makes its input as it reads.
+  [[nodiscard]] bool applies_gate_to(const Tensor& x) const {
+    return applies_norm_to(x) && kernels::conv3d_applies_gate(convolution_->params(), x.size(3));
+  }
+  /// convolve(concat({gated, rest})) of what nobody has stored.
+  [[nodiscard]] Unfinished convolve_gated(const UnstoredGate& gated, const UnstoredNorm& rest,
+                                          bool unread = false) const;
 
  private:
   void set_frozen(bool frozen, DType products) override;

@@ -68,6 +68,8 @@ void attention_gate_backward(View<float> dg, View<float> dx, const AttentionGate
 /// products are summed in float, y, dg and dx are rounded once. In the place of psi stand the scores:
 /// [N,D,H,W,1] in float, psi before its batch norm, overwritten by forward and read by backward, which save a
 /// pass over g that way; psi = sigmoid((scores - mean_psi) / sqrt(variance_psi + eps) gamma_psi + beta_psi).
+/// Without data y is not written, for who makes it as it is read (conv3d_gated.h): unless the statistics are
+/// fixed.
 void attention_gate_forward(View<bfloat16> y, View<float> scores, const AttentionGateStatistics& statistics,
                             View<const bfloat16> g, View<const bfloat16> x,
                             const AttentionGateWeights& weights, const AttentionGateParams& params,

@@ -434,7 +434,7 @@ void run_forward(View<T> y, View<float> psi, const AttentionGateStatistics& stat
     coefficients_kernel<<<blocks_for(gate.voxels), block_threads, 0, stream_of(exec)>>>(gate, psi);
     check_launch();
     multiply(y, x, psi, exec);
-  } else {
+  } else if (y.data != nullptr) {
     attend_kernel<T><<<blocks_for(y.elements()), block_threads, 0, stream_of(exec)>>>(gate, y, psi);
     check_launch();
   }
@@ -501,6 +501,18 @@ void attention_gate_forward(View<bfloat16> y, View<float> psi, const AttentionGa
   g = after_norm(g, params.norm_of_g, scope, exec);
   x = after_norm(x, params.norm_of_x, scope, exec);
   run_forward(y, psi, statistics, g, x, weights, params, exec);
+}
+void attention_gate_attend(View<bfloat16> y, View<const bfloat16> x, View<const float> scores,
+                           const AttentionGateStatistics& statistics, const AttentionGateWeights& weights,
+                           const AttentionGateParams& params, const Exec& exec) {
+  if (attention_gate_tensor_applies(params, {y, x}))
+    return attention_gate_attend_tensor(y, x, scores, statistics, weights, params, exec);
+  WorkspaceScope scope(*exec.workspace);
+  x = after_norm(x, params.norm_of_x, scope, exec);
+  // Of the gate this needs psi alone.
+  attend_kernel<bfloat16><<<blocks_for(y.elements()), block_threads, 0, stream_of(exec)>>>(
+      make_gate(x, x, weights, statistics, params), y, scores);
+  check_launch();
 }
 
 void attention_gate_backward(View<float> dg, View<float> dx, const AttentionGateGradients& gradients,

@@ -102,12 +102,7 @@ struct FinishPsi {
 };
 
 __device__ __forceinline__ float coefficient_of(const PsiConstants& psi, float score) {
-  return sigmoid(fmaf((score - psi.mean) * psi.factor, psi.gamma, psi.beta));
-}
-
-__device__ __forceinline__ uint32_t scaled(uint32_t pair, float factor) {
-  return ptx::pack_bfloat16(__uint_as_float(pair << 16) * factor,
-                            __uint_as_float(pair & 0xFFFF0000u) * factor);
+  return gate_coefficient(score, psi.mean, psi.factor, psi.gamma, psi.beta);
 }
 
 // The scores; with `Attend`, for which all statistics are given, y too, else partials: [sum, square][piece].
@@ -209,6 +204,14 @@ __global__ void attend_kernel(VoxelPointer<bfloat16> y, VoxelPointer<const bfloa
                        scaled(words[3], c));
 }
 
+template <int Channels>
+void attend(const View<bfloat16>& y, const View<const bfloat16>& x, const View<const float>& scores,
+            const PsiConstants* psi, const NormArguments& norm_of_x, const Exec& exec) {
+  attend_kernel<Channels><<<blocks_for(x.voxels() * (Channels / 8)), block_threads, 0, stream_of(exec)>>>(
+      VoxelPointer(y), VoxelPointer(x), VoxelPointer(scores), psi, norm_of_x);
+  check_launch();
+}
+
 template <int Channels, bool Flat>
 void run_forward(View<bfloat16> y, View<float> scores, const AttentionGateStatistics& statistics,
                  View<const bfloat16> g, View<const bfloat16> x, const AttentionGateWeights& weights,
@@ -253,10 +256,9 @@ void run_forward(View<bfloat16> y, View<float> scores, const AttentionGateStatis
   finish_channel_sums_kernel<2>
       <<<1, block_threads, 0, stream>>>(FinishPsi{statistics, voxels}, partials, pieces);
   check_launch();
+  if (y.data == nullptr) return;
   set_psi_constants(memory, weights, statistics, params, exec);
-  attend_kernel<Channels><<<blocks_for(x.voxels() * (Channels / 8)), block_threads, 0, stream>>>(
-      VoxelPointer(y), VoxelPointer(x), VoxelPointer(View<const float>(scores)), memory.psi, gate.norms[1]);
-  check_launch();
+  attend<Channels>(y, x, scores, memory.psi, gate.norms[1], exec);
 }
 
 }  // namespace
@@ -265,10 +267,24 @@ void attention_gate_forward_tensor(View<bfloat16> y, View<float> scores,
                                    const AttentionGateStatistics& statistics, View<const bfloat16> g,
                                    View<const bfloat16> x, const AttentionGateWeights& weights,
                                    const AttentionGateParams& params, const Exec& exec) {
-  const bool flat = one_stride(g) && one_stride(x) && one_stride(scores) && one_stride(y);
+  const bool flat =
+      one_stride(g) && one_stride(x) && one_stride(scores) && (y.data == nullptr || one_stride(y));
   dispatch_gate(x.c, flat, [&](auto known) {
     using Known = decltype(known);
     run_forward<Known::channels, Known::flat>(y, scores, statistics, g, x, weights, params, exec);
+  });
+}
+
+void attention_gate_attend_tensor(View<bfloat16> y, View<const bfloat16> x, View<const float> scores,
+                                  const AttentionGateStatistics& statistics,
+                                  const AttentionGateWeights& weights, const AttentionGateParams& params,
+                                  const Exec& exec) {
+  dispatch_gate(x.c, true, [&](auto known) {
+    constexpr int channels = decltype(known)::channels;
+    WorkspaceScope scope(*exec.workspace);
+    const GateMemory memory = allocate_gate_memory(channels, scope);
+    set_psi_constants(memory, weights, statistics, params, exec);
+    attend<channels>(y, x, scores, memory.psi, norm_arguments(params.norm_of_x, x.c), exec);
   });
 }
 

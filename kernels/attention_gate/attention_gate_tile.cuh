@@ -2,6 +2,7 @@
 // memory ahead of their use, and the two convolutions of a tile as matrix products.
 #pragma once
 
+#include "kernels/attention_gate/attention_gate_coefficient.cuh"
 #include "kernels/attention_gate/attention_gate_cuda.h"
 #include "kernels/common/bfloat16.h"
 #include "kernels/common/ptx/copy_async.cuh"
@@ -109,11 +110,6 @@ struct alignas(16) HiddenConstants {
 struct PsiConstants {
   float mean, factor, gamma, beta, bias, mean_dz, mean_product;
 };
-
-/// With an approximate reciprocal, to two units in the last place: a division costs ten instructions more.
-__device__ __forceinline__ float sigmoid(float z) {
-  return __fdividef(1.0f, 1.0f + expf(-z));
-}
 
 /// What the kernels get. Fragments of the rounded weights, per lane and in the order of the mma: 16 bytes
 /// hold b0 and b1 of W_g and of W_x.

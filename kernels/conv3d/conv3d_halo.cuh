@@ -45,11 +45,18 @@ __device__ inline float* halo_moments(float* moments, const HaloGrid& grid, int6
 /// costs it an addition and a comparison.
 template <int Threads, int Rows, int Columns, int Channels>
 class PlaneCopy {
+  static constexpr int chunks = Channels / 8, copies = Columns * chunks,
+                       rows_at_once = Threads / copies > 1 ? Threads / copies : 1,
+                       copies_a_row = rows_at_once > 1 ? 1 : (copies + Threads - 1) / Threads,
+                       row_bytes = Columns * Channels * 2;
+
  public:
-  /// From row h on; `column_of(i)` is where along W column i lies; `thread` is threadIdx.x.
+  /// From row h on; `column_of(i)` is where along W column i lies; `thread` is threadIdx.x. Channels from
+  /// `first_beyond` on may lie so many elements further on, in another tensor.
   template <class ColumnOf>
   __device__ PlaneCopy(const View<const bfloat16>& in, int64_t n, int h, const ColumnOf& column_of,
-                       int thread = static_cast<int>(threadIdx.x))
+                       int thread = static_cast<int>(threadIdx.x), int first_beyond = Channels,
+                       int64_t beyond = 0)
       : stride_d_(in.stride_d), stride_h_(in.stride_h), depth_(static_cast<int>(in.d)) {
     row_ = rows_at_once > 1 ? thread / copies : 0;
     h_ = h + row_;
@@ -60,14 +67,15 @@ class PlaneCopy {
       active_[i] = row_ < rows_at_once && copy < copies;
       // No row lies inside of a view without height.
       height_[i] = w >= 0 && w < in.w ? static_cast<unsigned>(in.h) : 0;
-      source_[i] = in.at(n, 0, h_, w) + chunk * 8;
+      source_[i] = in.at(n, 0, h_, w) + chunk * 8 + (chunk * 8 >= first_beyond ? beyond : 0);
       target_[i] = static_cast<uint32_t>(halo_offset(Channels, Columns, row_, column, chunk));
     }
   }
   __device__ PlaneCopy(const View<const bfloat16>& in, int64_t n, int h, int w,
-                       int thread = static_cast<int>(threadIdx.x))
+                       int thread = static_cast<int>(threadIdx.x), int first_beyond = Channels,
+                       int64_t beyond = 0)
       : PlaneCopy(
-            in, n, h, [w](int column) { return w + column; }, thread) {}
+            in, n, h, [w](int column) { return w + column; }, thread, first_beyond, beyond) {}
 
   /// Starts the copies of plane d, channels from `channel` on, to `plane` in shared memory. What lies at the
   /// same places of another view is so many elements further on.
@@ -133,6 +141,12 @@ class PlaneCopy {
   /// own_chunk(), that this thread has copied by part<Parts>() from within the view.
   template <int Parts, class Body>
   __device__ __forceinline__ void for_each_copied(uint32_t plane, int d, int index, const Body& body) const {
+    for_each_place<Parts>(plane, d, index,
+                          [&](uint32_t address, const bfloat16* from, int, int) { body(address, from); });
+  }
+  /// ... and which column of the plane and row of the part they are of.
+  template <int Parts, class Body>
+  __device__ __forceinline__ void for_each_place(uint32_t plane, int d, int index, const Body& body) const {
     static_assert(copies_a_row == 1 || Threads % chunks == 0, "a thread's copies are of the same channels");
     constexpr int turns = (Rows + rows_at_once - 1) / rows_at_once,
                   turns_a_part = (turns + Parts - 1) / Parts;
@@ -147,20 +161,29 @@ class PlaneCopy {
         const int row = first + turn * rows_at_once;
         if ((Parts * turns_a_part * rows_at_once <= Rows || row_ + row < Rows) &&
             static_cast<unsigned>(h_ + row) < height_[i])
-          body(target + row * row_bytes, source_[i] + d * stride_d_ + row * stride_h_);
+          body(target + row * row_bytes, source_[i] + d * stride_d_ + row * stride_h_, own_column(i),
+               row_ + turn * rows_at_once);
       }
     }
   }
+  /// Whether this thread copies anything.
+  __device__ __forceinline__ bool copies_any() const {
+    return active_[0];
+  }
+  /// Rows of one of so many parts.
+  template <int Parts>
+  static constexpr int part_rows =
+      ((Rows + rows_at_once - 1) / rows_at_once + Parts - 1) / Parts* rows_at_once;
   __device__ __forceinline__ int own_chunk() const {
     const int thread = static_cast<int>(threadIdx.x);
     return (rows_at_once > 1 ? thread % copies : thread) % chunks;
   }
 
  private:
-  static constexpr int chunks = Channels / 8, copies = Columns * chunks,
-                       rows_at_once = Threads / copies > 1 ? Threads / copies : 1,
-                       copies_a_row = rows_at_once > 1 ? 1 : (copies + Threads - 1) / Threads,
-                       row_bytes = Columns * Channels * 2;
+  __device__ __forceinline__ int own_column(int i) const {
+    const int thread = static_cast<int>(threadIdx.x);
+    return (rows_at_once > 1 ? thread % copies : thread + i * Threads) / chunks;
+  }
 
   int64_t stride_d_, stride_h_;
   int depth_, row_, h_;

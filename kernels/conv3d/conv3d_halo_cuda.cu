@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "kernels/conv3d/conv3d_cuda.h"
+#include "kernels/conv3d/conv3d_gated.cuh"
 #include "kernels/conv3d/conv3d_halo.cuh"
 #include "kernels/conv3d/conv3d_halo_products.cuh"
 
@@ -22,15 +23,17 @@ enum class Extra {
   nothing,
   moments,           // of the output
   moments_and_norm,  // ... and a norm is applied to the input
+  moments_and_gate,  // ... or a gate and two norms are, see GateArguments
   norm_gradient      // what the norm of which the output is the gradient needs, see NormGradientArguments
 };
 
 template <class T, Extra Also>
-__global__ void __launch_bounds__(T::warps * 32, 2)
-    halo_kernel(View<bfloat16> out, float* moments, View<const bfloat16> in, const uint32_t* packed,
-                const float* bias, HaloGrid grid, NormArguments norm_of_input, NormGradientArguments behind) {
-  constexpr bool moments_wanted = Also != Extra::nothing, Norm = Also == Extra::moments_and_norm,
-                 norm_behind = Also == Extra::norm_gradient;
+__global__ void __launch_bounds__(T::warps * 32, 2) halo_kernel(
+    View<bfloat16> out, float* moments, View<const bfloat16> in, const uint32_t* packed, const float* bias,
+    HaloGrid grid, NormArguments norm_of_input, NormGradientArguments behind,
+    const __grid_constant__ std::conditional_t<Also == Extra::moments_and_gate, GateArguments, NoGate> gate) {
+  constexpr bool moments_wanted = Also != Extra::nothing, Gate = Also == Extra::moments_and_gate,
+                 Norm = Also == Extra::moments_and_norm || Gate, norm_behind = Also == Extra::norm_gradient;
   extern __shared__ __align__(128) unsigned char shared_memory[];
   const uint32_t planes = ptx::shared_address(shared_memory), weights = planes + T::ring * T::plane_bytes;
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, g = lane / 4, q = lane % 4;
@@ -40,15 +43,43 @@ __global__ void __launch_bounds__(T::warps * 32, 2)
   const int64_t channel = at.group * T::out_channels + q * T::lane_channels;
 
   constexpr int threads = T::warps * 32;
-  const PlaneCopy<threads, T::height + 2, T::width + 2, T::in_channels> copy(in, at.n, at.h - 1, at.w - 1);
+  using Copy = PlaneCopy<threads, T::height + 2, T::width + 2, T::in_channels>;
+  const Copy copy(in, at.n, at.h - 1, at.w - 1, thread, T::in_channels / (Gate ? 2 : 1), gate.distance);
   // The planes around the first plane of outputs, with weights: the first piece, or all.
   copy_weights<threads, T::weights_stay ? T::packed_words * 4 : T::piece_bytes>(weights, packed);
 #pragma unroll 1
   for (int i = 0; i < T::ring; ++i) copy(planes + i * T::plane_bytes, at.d - 1 + i);
   ptx::commit_copies();
-  using Table = NormTable<T::in_channels>;
+  using Table = std::conditional_t<Gate, GateTable<T::in_channels>, NormTable<T::in_channels>>;
   __shared__ __align__(16) float norm_floats[Norm ? Table::floats : 1];
-  const std::conditional_t<Norm, Table, NoNorm> norm(norm_floats, norm_of_input, at.n, 0);
+  const auto norm = [&] {
+    if constexpr (Gate) {
+      return Table(norm_floats, norm_of_input, gate, at.n);
+    } else {
+      return std::conditional_t<Norm, Table, NoNorm>(norm_floats, norm_of_input, at.n, 0);
+    }
+  }();
+  // A plane arrives in so many parts; the scores of all of them ahead where there is room, else of two.
+  constexpr int parts = T::weights_stay ? 1 : 2 * T::pieces, part_rows = Copy::template part_rows<parts>;
+  constexpr bool whole = T::in_channels == 32 && ScoreRows<T::height + 2, T::width>::copies <= threads;
+  using Scores = ScoreRows<whole ? T::height + 2 : part_rows, T::width>;
+  static_assert(!Gate || Scores::copies <= threads);
+  __shared__ __align__(16) unsigned char score_memory[Gate ? (whole ? 1 : 2) * Scores::bytes : 1];
+  const uint32_t scores = ptx::shared_address(score_memory);
+  static_assert(!Gate || !T::weights_stay, "a barrier before every part");
+  int score_place = -1;
+  if constexpr (Gate) score_place = Scores::place(gate.scores, at.n, at.w, thread);
+  const auto normalise = [&](int plane, int part) {
+    const uint32_t address = planes + plane % T::ring * T::plane_bytes;
+    if constexpr (Gate) {
+      norm.template apply<parts>(copy, address, at.d - 1 + plane, part, [&](int column, int row) {
+        return whole ? Scores::at(scores, column, part * part_rows + row)
+                     : Scores::at(scores + part % 2 * Scores::bytes, column, row);
+      });
+    } else if constexpr (Norm) {
+      copy.template normalise<parts>(norm, address, at.d - 1 + plane, part);
+    }
+  };
   using TableBehind = NormTable<T::out_channels>;
   __shared__ __align__(16) float floats_behind[norm_behind ? TableBehind::floats : 1];
   const std::conditional_t<norm_behind, TableBehind, NoNorm> norm_of_output(floats_behind, behind.norm, at.n,
@@ -56,12 +87,20 @@ __global__ void __launch_bounds__(T::warps * 32, 2)
   static_assert(T::shape.shared_bytes() + sizeof(floats_behind) <= 99 * 1024);
   if constexpr (norm_behind) __syncthreads();
   if constexpr (Norm) {
-    static_assert(T::shape.shared_bytes() + sizeof(norm_floats) <= 99 * 1024);
+    static_assert(T::shape.shared_bytes() + sizeof(norm_floats) + sizeof(score_memory) <= 99 * 1024);
     __syncthreads();
     ptx::wait_copies<0>();
 #pragma unroll 1
-    for (int i = 0; i < T::ring; ++i)
-      copy.template normalise<1>(norm, planes + i * T::plane_bytes, at.d - 1 + i, 0);
+    for (int i = 0; i < T::ring; ++i) {
+      const uint32_t plane = planes + i * T::plane_bytes;
+      if constexpr (Gate) {
+        norm.template apply<1>(copy, plane, at.d - 1 + i, 0, [&](int column, int row) {
+          return *gate.scores.at(at.n, at.d - 1 + i, at.h - 1 + row, at.w - 1 + column);
+        });
+      } else {
+        copy.template normalise<1>(norm, plane, at.d - 1 + i, 0);
+      }
+    }
   }
   if (T::weights_stay) {
     ptx::wait_copies<0>();
@@ -96,16 +135,10 @@ __global__ void __launch_bounds__(T::warps * 32, 2)
           ptx::wait_copies<0>();
           if constexpr (Norm) {
             const int copied = kd * T::pieces + piece - 1;  // pieces of products before the last copies
-            if (T::weights_stay || copied < 0) {
-              // Plane i + 2, or its last part, copied while the planes before were multiplied.
-              if (i > 0)
-                copy.template normalise<T::weights_stay ? 1 : 2 * T::pieces>(
-                    norm, planes + (i + 2) % T::ring * T::plane_bytes, at.d + i + 1,
-                    T::weights_stay ? 0 : 2 * T::pieces - 1);
-            } else if (copied >= T::pieces && i + 1 < at.march) {
-              copy.template normalise<2 * T::pieces>(norm, planes + i % T::ring * T::plane_bytes,
-                                                     at.d + i + 2, copied - T::pieces);
-            }
+            // The last part of plane i + 2, or all, copied while the planes before were multiplied.
+            const bool last = T::weights_stay || copied < 0;
+            if (last ? i > 0 : copied >= T::pieces && i + 1 < at.march)
+              normalise(last ? i + 2 : i + 3, last ? parts - 1 : copied - T::pieces);
           }
           __syncthreads();
         }
@@ -115,6 +148,15 @@ __global__ void __launch_bounds__(T::warps * 32, 2)
             copy_weights<threads, T::piece_bytes>(
                 weights + (buffer ^ T::piece_bytes),
                 packed + (next < 3 * T::pieces ? next : 0) * (T::piece_bytes / 4));
+        }
+        if constexpr (Gate) {
+          // The part of plane i + 3 whose scores are copied now.
+          const int next = whole ? 0 : (kd - 1) * T::pieces + piece + 1;
+          if ((whole ? piece == 0 && kd == 0 : next >= 0 && next < parts) && i + 1 < at.march)
+            Scores::copy(scores + next % 2 * Scores::bytes, gate.scores,
+                         Scores::in_row(gate.scores, score_place,
+                                        at.h - 1 + Scores::row_of(thread) + next * part_rows),
+                         at.d + i + 2, thread);
         }
         // Plane i + 3 takes the place of plane i.
         if (kd > 0 && i + 1 < at.march)
@@ -151,6 +193,7 @@ struct Operands {
   const float* bias;      // or null
   const InputNorm* norm;  // or null
   const NormGradientRequest* behind = nullptr;
+  const GatedInput* gated = nullptr;
 };
 
 template <class T, Extra Also>
@@ -172,7 +215,14 @@ void launch(const Operands& o, int multiprocessors, const Exec& exec) {
       o.out, moments, o.in, packed, o.bias, grid,
       o.norm != nullptr ? norm_arguments(*o.norm, o.in.c) : NormArguments{},
       o.behind != nullptr ? NormGradientArguments{o.behind->x, norm_arguments(o.behind->norm, o.out.c)}
-                          : NormGradientArguments{});
+                          : NormGradientArguments{},
+      [&] {
+        if constexpr (Also == Extra::moments_and_gate) {
+          return gate_arguments(*o.gated);
+        } else {
+          return NoGate{};
+        }
+      }());
   check_launch();
   if (o.behind != nullptr) return finish_norm_gradient(*o.behind, moments, pieces, exec);
   if (o.statistics != nullptr) finish_statistics(*o.statistics, moments, pieces, o.out, exec);
@@ -180,6 +230,9 @@ void launch(const Operands& o, int multiprocessors, const Exec& exec) {
 
 template <class T>
 void launch_one_of(const Operands& o, int multiprocessors, const Exec& exec) {
+  if constexpr (!T::weights_stay && T::in_channels % 32 == 0) {
+    if (o.gated != nullptr) return launch<T, Extra::moments_and_gate>(o, multiprocessors, exec);
+  }
   if (o.behind != nullptr) return launch<T, Extra::norm_gradient>(o, multiprocessors, exec);
   if (o.norm != nullptr) return launch<T, Extra::moments_and_norm>(o, multiprocessors, exec);
   if (o.statistics != nullptr) return launch<T, Extra::moments>(o, multiprocessors, exec);
@@ -205,6 +258,23 @@ void conv3d_forward_halo_tile(View<bfloat16> y, View<const bfloat16> x, const fl
                               const Exec& exec, const OutputStatistics* statistics, const InputNorm* norm) {
   convolve({y, statistics, x, weight, {params.in_channels * 27, 27, false}, bias, norm}, multiprocessors,
            exec);
+}
+
+void conv3d_forward_halo_tile(View<bfloat16> y, const GatedInput& x, const float* weight, const float* bias,
+                              const Conv3dParams& params, int multiprocessors, const Exec& exec,
+                              const OutputStatistics& statistics) {
+  View<const bfloat16> places = x.skip;
+  places.c *= 2;
+  convolve({y,
+            &statistics,
+            places,
+            weight,
+            {params.in_channels * 27, 27, false},
+            bias,
+            &x.gate.norm_of_x,
+            nullptr,
+            &x},
+           multiprocessors, exec);
 }
 
 void conv3d_backward_input_halo_tile(View<bfloat16> dx, View<const bfloat16> dy, const float* weight,

@@ -6,6 +6,7 @@
 #include "kernels/common/ptx/matrix.cuh"
 #include "kernels/common/ptx/vector_access.cuh"
 #include "kernels/conv3d/conv3d_cuda.h"
+#include "kernels/conv3d/conv3d_gated.cuh"
 #include "kernels/conv3d/conv3d_halo.cuh"
 #include "kernels/conv3d/conv3d_halo_products.cuh"
 #include "kernels/conv3d/conv3d_norm_gradient.cuh"
@@ -48,12 +49,23 @@ __device__ __forceinline__ void store_sums(float* partial, float* shared, const 
 // Where dy comes from: it is there, or it is made as it is read.
 enum class Source { stored, norm, narrow_and_norm };
 
-// With `Norm`, the norm is applied to x. A dy that is made is left where blocks of the first input channels
-// are told to.
-template <bool Norm, Source Of>
-__global__ void __launch_bounds__(threads, 2)
-    halo_wgrad_kernel(float* partials, View<const bfloat16> dy, View<const bfloat16> x, HaloGrid grid,
-                      NormArguments norm_of_x, NormGradientSource source) {
+// What is done to x as it is read: GateArguments make it of two tensors.
+enum class Before { nothing, norm, gate };
+
+// Registers are short with a gate: which way the compiler spills none depends on the architecture.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 900
+constexpr bool gate_parameters_once = true;
+#else
+constexpr bool gate_parameters_once = false;
+#endif
+
+// A dy that is made is left where blocks of the first input channels are told to.
+template <Before X, Source Of>
+__global__ void __launch_bounds__(threads, 2) halo_wgrad_kernel(
+    float* partials, View<const bfloat16> dy, View<const bfloat16> x, HaloGrid grid, NormArguments norm_of_x,
+    NormGradientSource source,
+    const __grid_constant__ std::conditional_t<X == Before::gate, GateArguments, NoGate> gate) {
+  constexpr bool Norm = X != Before::nothing, Gate = X == Before::gate;
   constexpr bool Made = Of != Source::stored, Narrow = Of == Source::narrow_and_norm;
   extern __shared__ __align__(128) unsigned char shared_memory[];
   const uint32_t x_planes = ptx::shared_address(shared_memory), dy_planes = x_planes + x_ring * x_plane_bytes;
@@ -63,7 +75,9 @@ __global__ void __launch_bounds__(threads, 2)
   const int64_t in_channels = x.c, in_first = at.group % (x.c / channels) * channels,
                 out_first = at.group / (x.c / channels) * channels;
   partials += blockIdx.x / grid.groups * (dy.c * x.c * 27) + (out_first * x.c + in_first) * 27;
+  const int64_t gated_channels = in_channels / 2;
   x = x.channels(in_first, in_first + channels);
+  if (Gate && in_first >= gated_channels) x.data += gate.distance;
   dy = dy.channels(out_first, out_first + channels);
 
   const PlaneCopy<threads, height + 2, width + 2, channels> x_copy(x, at.n, at.h - 1, at.w - 1);
@@ -87,11 +101,34 @@ __global__ void __launch_bounds__(threads, 2)
   for (int i = 0; i < 3; ++i) copy_x(i);
   copy_dy(0);
   ptx::commit_copies();
-  using Table = NormTable<channels>;
+  using Table = std::conditional_t<Gate, GateTable<channels>, NormTable<channels>>;
   __shared__ __align__(16) float norm_floats[Norm ? Table::floats : 1];
-  const std::conditional_t<Norm, Table, NoNorm> norm(norm_floats, norm_of_x, at.n, in_first);
+  const auto norm = [&] {
+    if constexpr (Gate) {
+      return Table(norm_floats, norm_of_x, gate, at.n, in_first, gated_channels);
+    } else {
+      return std::conditional_t<Norm, Table, NoNorm>(norm_floats, norm_of_x, at.n, in_first);
+    }
+  }();
+  // The scores of two planes, copied a plane ahead.
+  using Scores = ScoreRows<height + 2, width>;
+  __shared__ __align__(16) unsigned char score_memory[Gate ? 2 * Scores::bytes : 1];
+  const auto scores_of = [&](int i) { return ptx::shared_address(score_memory) + i % 2 * Scores::bytes; };
+  int score_place = -1;
+  if constexpr (Gate) {
+    if (in_first < gated_channels)
+      score_place = Scores::in_row(gate.scores, Scores::place(gate.scores, at.n, at.w, thread),
+                                   at.h - 1 + Scores::row_of(thread));
+  }
+  const auto copy_scores = [&](int i) {
+    if constexpr (Gate) Scores::copy(scores_of(i), gate.scores, score_place, at.d - 1 + i, thread);
+  };
   const auto normalise_x = [&](int i) {
-    if constexpr (Norm)
+    if constexpr (Gate) {
+      norm.template apply<1, gate_parameters_once>(
+          x_copy, x_planes + i % x_ring * x_plane_bytes, at.d - 1 + i, 0,
+          [&](int column, int row) { return Scores::at(scores_of(i), column, row); });
+    } else if constexpr (Norm)
       x_copy.template normalise<1>(norm, x_planes + i % x_ring * x_plane_bytes, at.d - 1 + i, 0);
   };
   using GradientTable = NormGradientTable<channels, Narrow>;
@@ -118,8 +155,18 @@ __global__ void __launch_bounds__(threads, 2)
     __syncthreads();
     ptx::wait_copies<0>();
 #pragma unroll 1
-    for (int i = 0; i < 3; ++i) normalise_x(i);
+    for (int i = 0; i < 3; ++i) {
+      if constexpr (Gate) {
+        norm.template apply<1>(
+            x_copy, x_planes + i * x_plane_bytes, at.d - 1 + i, 0, [&](int column, int row) {
+              return *gate.scores.at(at.n, at.d - 1 + i, at.h - 1 + row, at.w - 1 + column);
+            });
+      } else {
+        normalise_x(i);
+      }
+    }
   }
+  copy_scores(3);  // waited for with what the first step waits for
 
   // Both operands lie in memory as rows of channels and are transposed on the way. Fragments of A want the
   // matrices (voxels of row h; channels 0-7, 8-15), (voxels of row h + rows; the same), those of B (channels
@@ -138,6 +185,7 @@ __global__ void __launch_bounds__(threads, 2)
     if (i + 1 < at.march) {
       copy_x(i + 3);
       copy_dy(i + 1);
+      copy_scores(i + 4);
     }
     ptx::commit_copies();
     uint32_t of_kd[3];
@@ -149,19 +197,20 @@ __global__ void __launch_bounds__(threads, 2)
   store_sums(partials, reinterpret_cast<float*>(shared_memory), sums, kw, part, in_channels);
 }
 
-template <bool Norm, Source Of>
+template <Before X, Source Of>
 void launch(float* dweight, const View<const bfloat16>& dy, const View<const bfloat16>& x,
-            int multiprocessors, const InputNorm* norm, const NormGradientSource& source, const Exec& exec) {
+            int multiprocessors, const InputNorm* norm, const NormGradientSource& source, const Exec& exec,
+            const std::conditional_t<X == Before::gate, GateArguments, NoGate>& gate = {}) {
   const HaloGrid grid = halo_grid(height, width, x.c / channels * (dy.c / channels), dy, multiprocessors);
   const int64_t count = dy.c * x.c * 27, pieces = grid.blocks() / grid.groups;
   WorkspaceScope scope(*exec.workspace);
   float* const partials = scope.allocate<float>(static_cast<size_t>(pieces * count));
   // More than 48 KiB must be asked for; halo_wgrad_applies() has seen that the device has it.
   const int shared_bytes = Of == Source::stored ? tile.shared_bytes() : tile.shared_bytes_of_gradient();
-  const auto kernel = halo_wgrad_kernel<Norm, Of>;
+  const auto kernel = halo_wgrad_kernel<X, Of>;
   check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
   kernel<<<blocks_for(grid.blocks(), 1), threads, shared_bytes, stream_of(exec)>>>(
-      partials, dy, x, grid, norm != nullptr ? norm_arguments(*norm, x.c) : NormArguments{}, source);
+      partials, dy, x, grid, norm != nullptr ? norm_arguments(*norm, x.c) : NormArguments{}, source, gate);
   check_launch();
   accumulate_pieces(dweight, partials, count, pieces, exec);
 }
@@ -174,13 +223,34 @@ void launch_one_of(float* dweight, const View<const bfloat16>& dy, const View<co
           "gradient of conv3d's weights on tensor cores: a norm of the input comes with one slope");
   if (dy.elements() == 0) return;
   if (norm != nullptr) {
-    launch<true, Of>(dweight, dy, x, multiprocessors, norm, source, exec);
+    launch<Before::norm, Of>(dweight, dy, x, multiprocessors, norm, source, exec);
   } else {
-    launch<false, Of>(dweight, dy, x, multiprocessors, norm, source, exec);
+    launch<Before::nothing, Of>(dweight, dy, x, multiprocessors, norm, source, exec);
   }
 }
 
+template <Source Of>
+void launch_gated(float* dweight, const View<const bfloat16>& dy, const GatedInput& x, int multiprocessors,
+                  const NormGradientSource& source, const Exec& exec) {
+  View<const bfloat16> places = x.skip;
+  places.c *= 2;
+  launch<Before::gate, Of>(dweight, dy, places, multiprocessors, &x.gate.norm_of_x, source, exec,
+                           gate_arguments(x));
+}
+
 }  // namespace
+
+void conv3d_backward_weight_halo_tile(float* dweight, View<const bfloat16> dy, const GatedInput& x,
+                                      int multiprocessors, const Exec& exec, const NormInputGradient& source,
+                                      View<bfloat16> made) {
+  launch_gated<Source::norm>(dweight, dy, x, multiprocessors, norm_gradient_source(source, made), exec);
+}
+
+void conv3d_backward_weight_halo_tile(float* dweight, const NarrowGradient& source, const GatedInput& x,
+                                      int multiprocessors, const Exec& exec, View<bfloat16> made) {
+  launch_gated<Source::narrow_and_norm>(dweight, source.x, x, multiprocessors,
+                                        norm_gradient_source(source, made), exec);
+}
 
 void conv3d_backward_weight_halo_tile(float* dweight, View<const bfloat16> dy, View<const bfloat16> x,
                                       int multiprocessors, const Exec& exec, const InputNorm* norm,

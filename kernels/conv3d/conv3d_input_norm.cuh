@@ -108,6 +108,10 @@ class NormTable {
         slope_(first_float(shared_ + slope_place * 4)),
         relu_(relu) {}
 
+  /// The same with relu, without reading the slope.
+  __device__ __forceinline__ explicit NormTable(const float* shared)
+      : shared_(ptx::shared_address(shared)), first_chunk_(0), slope_(0), relu_(true) {}
+
   /// Whether the norm is of these 8 channels.
   __device__ __forceinline__ bool applies(int index) const { return index >= first_chunk_; }
 

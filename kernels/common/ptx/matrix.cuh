@@ -103,4 +103,9 @@ __device__ __forceinline__ uint32_t pack_bfloat16(float low, float high) {
   return packed;
 }
 
+/// A float rounded to bfloat16 likewise, as a float.
+__device__ __forceinline__ float round_bfloat16(float value) {
+  return __uint_as_float(pack_bfloat16(0.0f, value));
+}
+
 }  // namespace vg::kernels::ptx
