@@ -52,21 +52,36 @@ class GatedConv3dNode : public NormInputNode {
     const bool read = needs(0) || needs(1);
     Tensor dy = grad_output;
     if (const auto rest = take_unfinished(grad_output)) {
+      if (rest->narrow.defined() && kernels::conv3d_makes_both_gradients_of_narrow(params_) &&
+          dweight != nullptr && read) {
+        const Tensor dx = new_gradient();
+        backward_both(dx, dweight, grad_output, *rest, operands_.input(), weight_, params_);
+        return pass_halves(dx);
+      }
       dy = backward_weight(dweight, grad_output, *rest, operands_.input(), params_, read);
     } else if (dweight != nullptr) {
       kernels::conv3d_backward_weight(dweight, dy.view<const bfloat16>(), operands_.input(), params_,
                                       exec_of(dy));
     }
     if (!read) return;
-    const int64_t channels = operands_.rest.x.size(4);
-    const Tensor dx = Tensor::activation_like(operands_.rest.x, 2 * channels);
+    const Tensor dx = new_gradient();
     kernels::conv3d_backward_input(dx.view<bfloat16>(), dy.view<const bfloat16>(),
                                    weight_.data<const float>(), params_, exec_of(dy));
+    pass_halves(dx);
+  }
+
+ private:
+  using NormInputNode::backward_both;
+
+  [[nodiscard]] Tensor new_gradient() const {
+    return Tensor::activation_like(operands_.rest.x, 2 * operands_.rest.x.size(4));
+  }
+  void pass_halves(const Tensor& dx) {
+    const int64_t channels = dx.size(4) / 2;
     pass(0, dx.channels(0, channels));
     pass(1, dx.channels(channels, 2 * channels));
   }
 
- private:
   Operands operands_;
   Tensor weight_;
   Conv3dParams params_;

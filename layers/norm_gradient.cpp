@@ -71,6 +71,11 @@ Tensor finish_with_weight(float* dweight, const Tensor& gradient, const Unfinish
   return dy;
 }
 
+/// For the gradient of a convolution's output where it is made in a pass of its own.
+View<bfloat16> room_for(const Tensor& gradient) {
+  return gradient.storage_use_count() == 1 ? gradient.view<bfloat16>() : View<bfloat16>();
+}
+
 }  // namespace
 
 Tensor NormInputNode::backward_weight(float* dweight, const Tensor& gradient, const UnfinishedGradient& rest,
@@ -90,13 +95,18 @@ Tensor NormInputNode::backward_weight(float* dweight, const Tensor& gradient, co
   });
 }
 
+void NormInputNode::backward_both(const Tensor& dx, float* dweight, const Tensor& gradient,
+                                  const UnfinishedGradient& rest, const kernels::GatedInput& x,
+                                  const Tensor& weight, const kernels::Conv3dParams& params) {
+  kernels::conv3d_backward(dx.view<bfloat16>(), dweight, room_for(gradient), narrow_gradient(rest), x,
+                           weight.data<const float>(), params, exec_of(gradient));
+}
+
 void NormInputNode::backward_both(const kernels::InputGradient& of_x, float* dweight, const Tensor& gradient,
                                   const UnfinishedGradient& rest, const Tensor& x,
                                   const kernels::InputNorm* norm, const Tensor& weight,
                                   const kernels::Conv3dParams& params) {
-  // Room for the gradient of its output where it is made in a pass of its own.
-  const Tensor own = gradient.storage_use_count() == 1 ? gradient.detach() : Tensor();
-  const View<bfloat16> dy = own.defined() ? own.view<bfloat16>() : View<bfloat16>();
+  const View<bfloat16> dy = room_for(gradient);
   const auto both = [&](const auto& to, const auto& source) {
     kernels::conv3d_backward(to, dweight, dy, source, x.view<const bfloat16>(), norm,
                              weight.data<const float>(), params, exec_of(gradient));

@@ -46,6 +46,10 @@ class NormInputNode : public Node {
                                 const kernels::Conv3dParams& params, bool read);
   static Tensor backward_weight(float* dweight, const Tensor& gradient, const UnfinishedGradient& rest,
                                 const kernels::GatedInput& x, const kernels::Conv3dParams& params, bool read);
+  /// Both gradients of a narrow one, `dx` that of all channels of x.
+  static void backward_both(const Tensor& dx, float* dweight, const Tensor& gradient,
+                            const UnfinishedGradient& rest, const kernels::GatedInput& x,
+                            const Tensor& weight, const kernels::Conv3dParams& params);
   /// The same and the gradient of the convolution's input, see kernels::conv3d_backward(); not of a narrow
   /// gradient.
   static void backward_both(const kernels::InputGradient& of_x, float* dweight, const Tensor& gradient,

@@ -232,7 +232,8 @@ bool halo_wgrad_applies(const Conv3dParams& p, const View<const bfloat16>& dy, c
 bool halo_gradients_apply(const Conv3dParams& p, const View<const bfloat16>& dx,
                           const View<const bfloat16>& dy, const View<const bfloat16>& x,
                           const CudaLimits& limits) {
-  constexpr int shared_bytes = HaloGradientsTile{}.shared_bytes() + HaloGradientsTile::table_bytes;
+  constexpr HaloGradientsTile tile;
+  constexpr int shared_bytes = tile.shared_bytes() + tile.score_bytes() + HaloGradientsTile::table_bytes;
   return dy.c == HaloGradientsTile::channels && (x.c == 16 || x.c == 32) && aligned(x) &&
          halo_kernels_apply(p, dx, dy, shared_bytes, limits);
 }

@@ -64,4 +64,16 @@ void conv3d_backward_weight(float* dweight, View<bfloat16> dy, const NarrowGradi
   VG_DISPATCH_CUDA(exec, conv3d_backward_weight, dweight, dy, source, x, params, exec);
 }
 
+void conv3d_backward(View<bfloat16> dx, float* dweight, View<bfloat16> dy, const NarrowGradient& source,
+                     const GatedInput& x, const float* weight, const Conv3dParams& params, const Exec& exec) {
+  const char* const function = "conv3d_backward";
+  check(function, x, source.x, weight, params, exec);
+  require(dweight != nullptr, function, ": the pointer to the gradient of the weights is null");
+  require(source.dy.same_voxels(source.x), function, ": the narrow gradient is of other voxels");
+  require(dx.same_voxels(x.skip) && dx.c == 2 * x.skip.c, function,
+          ": the gradient of the input is of other voxels or channels");
+  if (dy.data != nullptr) require_same_shape(function, dy, source.x);
+  VG_DISPATCH_CUDA(exec, conv3d_backward, dx, dweight, dy, source, x, weight, params, exec);
+}
+
 }  // namespace vg::kernels

@@ -24,6 +24,11 @@ struct NoGate {
 };
 GateArguments gate_arguments(const GatedInput& x);
 
+/// conv3d_backward_halo_tile() of a narrow gradient likewise (conv3d_norm_gradient.cuh).
+void conv3d_backward_halo_tile(View<bfloat16> dx, float* dweight, const NarrowGradient& source,
+                               const GatedInput& x, const float* weight, int multiprocessors,
+                               const Exec& exec);
+
 /// Whether kernels make this input as they read it.
 bool gate_applies(const GatedInput& x, const Conv3dParams& params);
 
@@ -68,6 +73,10 @@ class GateTable {
     }
     fill_psi(gate);
   }
+  /// That has been filled before, so many of whose chunks of 8 channels are gated.
+  __device__ __forceinline__ GateTable(float* shared, int gated_chunks)
+      : shared_(shared), gated_chunks_(gated_chunks) {}
+
   /// Whether there is a gate before these 8 channels.
   __device__ __forceinline__ bool gated(int chunk) const { return chunk < gated_chunks_; }
   __device__ __forceinline__ bool any_gated() const { return gated_chunks_ > 0; }
@@ -111,8 +120,6 @@ class GateTable {
   }
 
  private:
-  __device__ __forceinline__ GateTable(float* shared, int gated_chunks)
-      : shared_(shared), gated_chunks_(gated_chunks) {}
   __device__ __forceinline__ float coefficient(float score) const {
     uint32_t psi[4];
     ptx::load_shared_16(psi, ptx::shared_address(shared_ + psi_place));
@@ -132,17 +139,17 @@ class GateTable {
   int gated_chunks_;
 };
 
-/// Scores of Rows rows of a tile of Width voxels and one voxel around it, in shared memory from the multiple
-/// of 16 bytes before them on. The tile begins at a multiple of four voxels.
-template <int Rows, int Width>
+/// Scores of Rows rows of a tile of Width voxels and, unless Margin is 0, one voxel around it, in shared
+/// memory from the multiple of 16 bytes before them on. The tile begins at a multiple of four voxels.
+template <int Rows, int Width, int Margin = 4>
 struct ScoreRows {
-  static constexpr int pitch = Width + 8, chunks_a_row = pitch / 4, bytes = Rows * pitch * 4,
-                       copies = Rows * chunks_a_row;
+  static constexpr int pitch = Width + 2 * Margin, chunks_a_row = pitch / 4, bytes = Rows * pitch * 4,
+                       copies = Rows * chunks_a_row, first = Margin > 0 ? Margin - 1 : 0;
 
   /// Where the copy-th 16 bytes lie in a row of sample n, with the tile's first voxel at w; -1 where nobody
   /// reads them: outside.
   static __device__ __forceinline__ int place(const View<const float>& scores, int64_t n, int w, int copy) {
-    const int column = w - 4 + copy % chunks_a_row * 4;
+    const int column = w - Margin + copy % chunks_a_row * 4;
     return copy < copies && static_cast<unsigned>(column) < static_cast<unsigned>(scores.w)
                ? static_cast<int>(n * scores.stride_n) + column
                : -1;
@@ -161,13 +168,14 @@ struct ScoreRows {
       ptx::copy_16_async(shared + copy * 16, scores.data + (place + d * static_cast<int>(scores.stride_d)),
                          true);
   }
-  /// Of what lies `column` voxels from the one before the tile.
+  /// Of the column-th voxel, from the one before the tile on if there is a margin.
   static __device__ __forceinline__ float at(uint32_t shared, int column, int row) {
+    const int i = column + first;
     uint32_t words[4];
-    ptx::load_shared_16(words, shared + (row * pitch + (column + 3) / 4 * 4) * 4);
-    const float even = __uint_as_float((column + 3) % 4 >= 2 ? words[2] : words[0]),
-                odd = __uint_as_float((column + 3) % 4 >= 2 ? words[3] : words[1]);
-    return (column + 3) % 2 != 0 ? odd : even;
+    ptx::load_shared_16(words, shared + (row * pitch + i / 4 * 4) * 4);
+    const float even = __uint_as_float(i % 4 >= 2 ? words[2] : words[0]),
+                odd = __uint_as_float(i % 4 >= 2 ? words[3] : words[1]);
+    return i % 2 != 0 ? odd : even;
   }
 };
 

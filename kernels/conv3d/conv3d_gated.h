@@ -37,6 +37,10 @@ void conv3d_backward_weight(float* dweight, View<bfloat16> dy, const NormInputGr
 void conv3d_backward_weight(float* dweight, View<bfloat16> dy, const NarrowGradient& source,
                             const GatedInput& x, const Conv3dParams& params, const Exec& exec);
 
+/// conv3d_backward() of a narrow gradient and this input.
+void conv3d_backward(View<bfloat16> dx, float* dweight, View<bfloat16> dy, const NarrowGradient& source,
+                     const GatedInput& x, const float* weight, const Conv3dParams& params, const Exec& exec);
+
 // Called with checked arguments.
 namespace cuda {
 void conv3d_forward(View<bfloat16> y, const OutputStatistics& statistics, const GatedInput& x,
@@ -47,6 +51,8 @@ void conv3d_backward_weight(float* dweight, View<bfloat16> dy, const NormInputGr
                             const GatedInput& x, const Conv3dParams& params, const Exec& exec);
 void conv3d_backward_weight(float* dweight, View<bfloat16> dy, const NarrowGradient& source,
                             const GatedInput& x, const Conv3dParams& params, const Exec& exec);
+void conv3d_backward(View<bfloat16> dx, float* dweight, View<bfloat16> dy, const NarrowGradient& source,
+                     const GatedInput& x, const float* weight, const Conv3dParams& params, const Exec& exec);
 }  // namespace cuda
 
 }  // namespace vg::kernels

@@ -110,4 +110,15 @@ void conv3d_backward_weight(float* dweight, View<bfloat16> dy, const NarrowGradi
   cuda::conv3d_backward_weight(dweight, dy, source, both, &norm, params, exec);
 }
 
+void conv3d_backward(View<bfloat16> dx, float* dweight, View<bfloat16> dy, const NarrowGradient& source,
+                     const GatedInput& x, const float* weight, const Conv3dParams& params, const Exec& exec) {
+  if (dx.elements() == 0) return;
+  if (gate_applies(x, params) && halo_gradients_apply(params, dx, source.x, places(x), cuda_limits()) &&
+      input_norm_applies(source.norm) && narrow_gradient_applies(source))
+    return conv3d_backward_halo_tile(dx, dweight, source, x, weight, wgrad_multiprocessors, exec);
+  WorkspaceScope scope(*exec.workspace);
+  const auto [both, norm] = attended(x, scope, exec);
+  cuda::conv3d_backward(dx, dweight, dy, source, both, &norm, weight, params, exec);
+}
+
 }  // namespace vg::kernels::cuda

@@ -7,6 +7,7 @@
 #include "kernels/common/ptx/barrier.cuh"
 #include "kernels/common/ptx/integer.cuh"
 #include "kernels/conv3d/conv3d_cuda.h"
+#include "kernels/conv3d/conv3d_gated.cuh"
 #include "kernels/conv3d/conv3d_halo.cuh"
 #include "kernels/conv3d/conv3d_halo_products.cuh"
 #include "kernels/conv3d/conv3d_norm_gradient.cuh"
@@ -24,6 +25,7 @@ constexpr int channels = HaloGradientsTile::channels, threads = HaloGradientsTil
 using Products = HaloProducts<0>;  // of the gradient of the input
 static_assert(Products::height == height && Products::width == width);
 
+template <bool Gated>
 struct Arguments {
   View<bfloat16> dx;
   View<const bfloat16> g, x;  // g: what is read in its place, see NormGradientSource
@@ -32,34 +34,59 @@ struct Arguments {
   HaloGrid grid;
   NormArguments norm_of_x;
   NormGradientSource source;
+  std::conditional_t<Gated, GateArguments, NoGate> gate;
 };
 
+// What a block's threads read again in each step, always 16 bytes: where the block's tile lies, and what is
+// needed to make x and g.
 struct Place {
   int n, h, w, group;
+};
+struct Making {
+  int h, w;
+  float slope;
+  int more;  // of x: the first 8 channels that have a norm; of g: its sample
+};
+struct Block {
+  Place place;
+  Making x, g;
 };
 
 // The planes of a block in shared memory, and the way there. A plane of g is made of two that are copied: one
 // to its place, one beside. Plane i of g is at.d - 1 + i, that of x at.d + i. Where a thread copies from and
 // to is found anew in each step: it would hold twenty registers while the products run.
-template <bool Narrow>
+// With `Gated` the first 16 channels of x are made of a skip connection and the scores of an attention gate,
+// which are copied two steps ahead: others read them than have copied them.
+template <bool Narrow, bool Gated>
 class Planes {
  public:
-  using Table = NormTable<channels>;
+  using Table = std::conditional_t<Gated, GateTable<channels>, NormTable<channels>>;
+  using Scores = ScoreRows<height, width, 0>;
+  static_assert(2 * Scores::bytes == tile.score_bytes() && Scores::copies <= threads);
   using GradientTable = NormGradientTable<channels, Narrow>;
 
-  // `place` in shared memory.
-  __device__ __forceinline__ Planes(const Arguments& a, const HaloPosition& at, uint32_t shared, Place* place,
-                                    float* norm_floats, float* gradient_floats)
+  // `block` in shared memory.
+  __device__ __forceinline__ Planes(const Arguments<Gated>& a, const HaloPosition& at, uint32_t shared,
+                                    Block* block, float* norm_floats, float* gradient_floats)
       : a_(a),
         norm_floats_(norm_floats),
         gradient_(ptx::shared_address(gradient_floats)),
         shared_(shared),
-        place_(ptx::shared_address(place)),
+        block_(ptx::shared_address(block)),
         d_(at.d),
         last_(at.march - 1) {
-    const Table norm(norm_floats, a.norm_of_x, at.n, at.group * channels);
+    if constexpr (Gated) {
+      [[maybe_unused]] const Table fill(norm_floats, a.norm_of_x, a.gate, at.n, at.group * channels,
+                                        channels);
+    } else {
+      const Table norm(norm_floats, a.norm_of_x, at.n, at.group * channels);
+      if (threadIdx.x == 0) block->x = {at.h, at.w, norm.slope(), norm.first_chunk()};
+    }
     const GradientTable gradient(gradient_floats, a.source, at.n, 0);
-    if (threadIdx.x == 0) *place = {static_cast<int>(at.n), at.h, at.w, static_cast<int>(at.group)};
+    if (threadIdx.x == 0) {
+      block->g = {at.h - 1, at.w - 1, gradient.slope(), static_cast<int>(at.n)};
+      block->place = {static_cast<int>(at.n), at.h, at.w, static_cast<int>(at.group)};
+    }
   }
 
   __device__ __forceinline__ uint32_t g_plane(int i) const { return shared_ + i % ring * g_plane_bytes; }
@@ -74,21 +101,24 @@ class Planes {
     copy_weights<threads, Products::packed_words * 4>(weights(),
                                                       a_.packed + place().group * Products::packed_words);
     const GCopy copy = g_copy();
+    copy_scores(0);
+    copy_scores(1);
     // Beside the first plane lies what the second is made of too, in the place of the fourth.
 #pragma unroll 1
     for (int i = 0; i < 3; ++i) copy(g_plane(i), d_ - 1 + i);
     copy_beside(copy, 0, beside());
     copy_beside(copy, 1, g_plane(3));
-    x_copy()(x_plane(0), d_);
+    x_copy(place())(x_plane(0), d_);
     ptx::commit_copies();
     ptx::wait_copies<0>();
-    make(copy, 0, beside());
-    make(copy, 1, g_plane(3));
+    if constexpr (Gated) __syncthreads();
+    make(0, beside());
+    make(1, g_plane(3));
     copy_beside(copy, 2, beside());
     ptx::commit_copies();
     normalise_x(0);
     ptx::wait_copies<0>();
-    make(copy, 2, beside());
+    make(2, beside());
   }
 
   // Between a step's barrier and its products: copies for the next, whose places are done with.
@@ -97,7 +127,8 @@ class Planes {
       const GCopy copy = g_copy();
       copy(g_plane(i + 3), d_ + i + 2);
       copy_beside(copy, i + 3, beside());
-      x_copy()(x_plane(i + 1), d_ + i + 1);
+      x_copy(place())(x_plane(i + 1), d_ + i + 1);
+      copy_scores(i + 2);
     }
     ptx::commit_copies();
   }
@@ -105,26 +136,31 @@ class Planes {
   __device__ __forceinline__ void make_next(int i) const {
     ptx::wait_copies<0>();
     if (i >= last_) return;
-    make(g_copy(), i + 3, beside());
+    make(i + 3, beside());
     normalise_x(i + 1);
   }
 
   // Read from shared memory.
   __device__ __forceinline__ Place place() const {
     uint32_t words[4];
-    ptx::load_shared_16(words, place_);
+    ptx::load_shared_16(words, block_ + offsetof(Block, place));
     return {static_cast<int>(words[0]), static_cast<int>(words[1]), static_cast<int>(words[2]),
             static_cast<int>(words[3])};
   }
   // Of the norm of x: of the channels from this one of the group's on.
   __device__ __forceinline__ NormParameters parameters(int channel) const {
-    return table().parameters(norm_floats_, channel);
+    return table(making(offsetof(Block, x))).parameters(norm_floats_, channel);
   }
 
  private:
-  __device__ __forceinline__ Table table() const {
-    return Table(norm_floats_, a_.norm_of_x.relu,
-                 (a_.norm_of_x.first_channel - place().group * channels) / 8);
+  __device__ __forceinline__ Making making(uint32_t offset) const {
+    uint32_t words[4];
+    ptx::load_shared_16(words, block_ + offset);
+    return {static_cast<int>(words[0]), static_cast<int>(words[1]), __uint_as_float(words[2]),
+            static_cast<int>(words[3])};
+  }
+  __device__ __forceinline__ Table table(const Making& of_x) const {
+    return Table(norm_floats_, of_x.slope, a_.norm_of_x.relu, of_x.more);
   }
   using GCopy = PlaneCopy<threads, height + 2, width + 2, channels>;
   using XCopy = PlaneCopy<threads, height, width, channels>;
@@ -132,10 +168,26 @@ class Planes {
     const Place at = place();
     return GCopy(a_.g, at.n, at.h - 1, at.w - 1, ptx::thread_index());
   }
-  __device__ __forceinline__ XCopy x_copy() const {
-    const Place at = place();
+  __device__ __forceinline__ XCopy x_copy(const Place& at) const {
     const int first = at.group * channels;
-    return XCopy(a_.x.channels(first, first + channels), at.n, at.h, at.w, ptx::thread_index());
+    View<const bfloat16> x = a_.x.channels(first, first + channels);
+    if constexpr (Gated) x.data += at.group > 0 ? a_.gate.distance : 0;
+    return XCopy(x, at.n, at.h, at.w, ptx::thread_index());
+  }
+  __device__ __forceinline__ uint32_t scores(int i) const {
+    return weights() + Products::packed_words * 4 + i % 2 * Scores::bytes;
+  }
+  // Those of plane i, if the block needs them.
+  __device__ __forceinline__ void copy_scores(int i) const {
+    if constexpr (Gated) {
+      const Place at = place();
+      if (at.group > 0 || i > last_) return;
+      const int copy = ptx::thread_index();
+      const View<const float>& of = a_.gate.scores;
+      Scores::copy(scores(i), of,
+                   Scores::in_row(of, Scores::place(of, at.n, at.w, copy), at.h + Scores::row_of(copy)),
+                   d_ + i, copy);
+    }
   }
   __device__ __forceinline__ uint32_t beside() const {
     return shared_ + ring * g_plane_bytes;
@@ -153,9 +205,11 @@ class Planes {
       copy(beside, d_ - 1 + i, a_.source.x_distance);
     }
   }
-  __device__ __forceinline__ void make(const GCopy& copy, int i, uint32_t beside) const {
+  __device__ __forceinline__ void make(int i, uint32_t beside) const {
     const uint32_t plane = g_plane(i);
-    const GradientTable gradient(gradient_, a_.source.norm.relu);
+    const Making of_g = making(offsetof(Block, g));
+    const GCopy copy(a_.g, of_g.more, of_g.h, of_g.w, ptx::thread_index());
+    const GradientTable gradient(gradient_, of_g.slope, a_.source.norm.relu);
     const int chunk = copy.own_chunk();
     // Read once, as far as there are registers: the weights of a narrow gradient take some.
     const typename GradientTable::Parameters first = gradient.parameters(chunk, 0),
@@ -174,12 +228,22 @@ class Planes {
     });
   }
   __device__ __forceinline__ void normalise_x(int i) const {
-    x_copy().template normalise<1>(table(), x_plane(i), d_ + i, 0);
+    if constexpr (Gated) {
+      const Place at = place();
+      const Table gate(norm_floats_, at.group == 0 ? channels / 8 : 0);
+      gate.template apply<1>(x_copy(at), x_plane(i), d_ + i, 0,
+                             [&](int column, int row) { return Scores::at(scores(i), column, row); });
+    } else {
+      const Making of_x = making(offsetof(Block, x));
+      // Where it has been copied from does not matter.
+      const XCopy copy(a_.x, 0, of_x.h, of_x.w, ptx::thread_index());
+      copy.template normalise<1>(table(of_x), x_plane(i), d_ + i, 0);
+    }
   }
 
-  const Arguments& a_;
-  const float* norm_floats_;
-  uint32_t gradient_, shared_, place_;
+  const Arguments<Gated>& a_;
+  float* norm_floats_;
+  uint32_t gradient_, shared_, block_;
   int d_, last_;
 };
 
@@ -199,7 +263,7 @@ __device__ __forceinline__ void make_amid(const P& planes, int step, int count, 
 }
 
 // The gradient of the input by warp `index` of four: 16h x 8w voxels a plane. Like halo_kernel.
-template <bool Sums, class P>
+template <bool Sums, class P, class Arguments>
 __device__ __forceinline__ void input_gradient(float (&totals)[1], const P& planes, const Arguments& a,
                                                const HaloPosition& at, int index) {
   const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, q = lane % 4;
@@ -283,19 +347,19 @@ __device__ __forceinline__ void weight_gradient(float* shared, const P& planes, 
   }
 }
 
-template <bool Narrow>
-__global__ void __launch_bounds__(threads, 1) halo_gradients_kernel(const Arguments a) {
+template <bool Narrow, bool Gated>
+__global__ void __launch_bounds__(threads, 1) halo_gradients_kernel(const Arguments<Gated> a) {
   extern __shared__ __align__(128) unsigned char shared_memory[];
   float* const shared_floats = reinterpret_cast<float*>(shared_memory);
-  using P = Planes<Narrow>;
+  using P = Planes<Narrow, Gated>;
   __shared__ __align__(16) float norm_floats[P::Table::floats];
   __shared__ __align__(16) float gradient_floats[P::GradientTable::floats];
-  __shared__ __align__(16) Place place;
-  static_assert(sizeof(norm_floats) + sizeof(gradient_floats) + sizeof(place) <=
+  __shared__ __align__(16) Block block;
+  static_assert(sizeof(norm_floats) + sizeof(gradient_floats) + sizeof(block) <=
                 HaloGradientsTile::table_bytes);
   const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, index = warp / 4 * 2 + warp % 2;
   const HaloPosition at = halo_position(a.grid, height, width, a.dx.d);
-  const P planes(a, at, ptx::shared_address(shared_memory), &place, norm_floats, gradient_floats);
+  const P planes(a, at, ptx::shared_address(shared_memory), &block, norm_floats, gradient_floats);
   planes.begin();
   float totals[1] = {};
   if (warp % 4 >= 2) {
@@ -320,15 +384,16 @@ __global__ void __launch_bounds__(threads, 1) halo_gradients_kernel(const Argume
 struct Operands {
   View<bfloat16> dx;
   float* dweight;
-  View<const bfloat16> g, x;
+  View<const bfloat16> g, x;  // with a gate x is the skip connection, but of all channels
   const InputNorm& norm;
   const float* weight;
 };
 
 // `request`: null with a narrow gradient.
-template <bool Narrow>
+template <bool Narrow, bool Gated = false>
 void launch(const Operands& o, const NormGradientSource& source, const NormGradientRequest* request,
-            int multiprocessors, const Exec& exec) {
+            int multiprocessors, const Exec& exec,
+            const std::conditional_t<Gated, GateArguments, NoGate>& gate = {}) {
   require(o.g.c == channels && o.x.c % channels == 0 && input_norm_applies(o.norm),
           "both gradients of conv3d on tensor cores: ", o.x.c, " to ", o.g.c,
           " channels, or more than one slope");
@@ -344,12 +409,12 @@ void launch(const Operands& o, const NormGradientSource& source, const NormGradi
   const int64_t pieces = grid.blocks() / groups, count = channels * o.x.c * 27;
   float* const partials = scope.allocate<float>(static_cast<size_t>(pieces * count));
   float* const moments = Narrow ? nullptr : allocate_moments(scope, pieces, o.dx.c);
-  const auto kernel = halo_gradients_kernel<Narrow>;
+  const auto kernel = halo_gradients_kernel<Narrow, Gated>;
   // More than 48 KiB must be asked for; halo_gradients_apply() has seen that the device has it.
-  constexpr int shared_bytes = tile.shared_bytes();
+  constexpr int shared_bytes = tile.shared_bytes() + (Gated ? tile.score_bytes() : 0);
   check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
   kernel<<<blocks_for(grid.blocks(), 1), threads, shared_bytes, stream_of(exec)>>>(
-      {o.dx, o.g, o.x, partials, moments, packed, grid, norm_arguments(o.norm, o.x.c), source});
+      {o.dx, o.g, o.x, partials, moments, packed, grid, norm_arguments(o.norm, o.x.c), source, gate});
   check_launch();
   accumulate_pieces(o.dweight, partials, count, pieces, exec);
   if (request != nullptr) finish_norm_gradient(*request, moments, pieces, exec);
@@ -369,6 +434,15 @@ void conv3d_backward_halo_tile(View<bfloat16> dx, float* dweight, const NarrowGr
                                int multiprocessors, const Exec& exec) {
   launch<true>({dx, dweight, source.x, x, norm, weight}, norm_gradient_source(source, {}), nullptr,
                multiprocessors, exec);
+}
+
+void conv3d_backward_halo_tile(View<bfloat16> dx, float* dweight, const NarrowGradient& source,
+                               const GatedInput& x, const float* weight, int multiprocessors,
+                               const Exec& exec) {
+  View<const bfloat16> places = x.skip;
+  places.c *= 2;
+  launch<true, true>({dx, dweight, source.x, places, x.gate.norm_of_x, weight},
+                     norm_gradient_source(source, {}), nullptr, multiprocessors, exec, gate_arguments(x));
 }
 
 }  // namespace vg::kernels::cuda

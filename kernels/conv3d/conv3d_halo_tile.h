@@ -141,6 +141,8 @@ struct HaloGradientsTile {
   VG_INLINE constexpr int shared_bytes() const {
     return (ring + 1) * g_plane_bytes() + 2 * x_plane_bytes() + halo_tiles[0].weight_bytes();
   }
+  /// Of two planes of an attention gate's scores, where x is gated on the way.
+  VG_INLINE constexpr int score_bytes() const { return 2 * height() * width() * 4; }
 };
 
 }  // namespace vg::kernels

@@ -108,6 +108,12 @@ class NormTable {
         slope_(first_float(shared_ + slope_place * 4)),
         relu_(relu) {}
 
+  /// The same with a slope that has been read.
+  __device__ __forceinline__ NormTable(const float* shared, float slope, bool relu, int first_chunk)
+      : shared_(ptx::shared_address(shared)), first_chunk_(first_chunk), slope_(slope), relu_(relu) {}
+  __device__ __forceinline__ float slope() const { return slope_; }
+  __device__ __forceinline__ int first_chunk() const { return first_chunk_; }
+
   /// The same with relu, without reading the slope.
   __device__ __forceinline__ explicit NormTable(const float* shared)
       : shared_(ptx::shared_address(shared)), first_chunk_(0), slope_(0), relu_(true) {}

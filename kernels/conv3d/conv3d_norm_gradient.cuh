@@ -121,8 +121,9 @@ class NormGradientTable {
   }
 
   /// That has been filled before.
-  __device__ __forceinline__ NormGradientTable(uint32_t shared, bool relu)
-      : shared_(shared), slope_(first_float(shared + slope_place * 4)), relu_(relu) {}
+  __device__ __forceinline__ NormGradientTable(uint32_t shared, float slope, bool relu)
+      : shared_(shared), slope_(slope), relu_(relu) {}
+  __device__ __forceinline__ float slope() const { return slope_; }
 
   /// Of four channels, which are read once for many voxels.
   struct Parameters {

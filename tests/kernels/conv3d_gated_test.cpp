@@ -44,7 +44,7 @@ using Conv3dGatedTest = DeviceTest;
 INSTANTIATE_TEST_SUITE_P(Devices, Conv3dGatedTest, ::testing::Values(DeviceKind::cuda),
                          [](const auto& parameter) { return device_name(parameter.param); });
 
-enum class Source { stored, norm, narrow };
+enum class Source { stored, norm, narrow, narrow_and_both };  // both gradients at once
 
 struct Case {
   int64_t channels, out;
@@ -67,7 +67,7 @@ std::vector<uint16_t> bits(const std::vector<bfloat16>& values) {
 }
 
 struct Results {
-  std::vector<uint16_t> y, dy;
+  std::vector<uint16_t> y, dy, dx;
   std::vector<float> scores, of_psi, mean, variance, dweight;
   bool operator==(const Results&) const = default;
 };
@@ -103,7 +103,7 @@ Results run(const Case& c, bool stored, const Exec& exec) {
              narrow = activation(4, 5, {});
   const Activation<float> scores(device, c.n, c.d, c.h, c.w, 1, c.place_of_scores);
   const Activation<bfloat16> y(device, c.n, c.d, c.h, c.w, c.out), made(device, c.n, c.d, c.h, c.w, c.out),
-      both(device, c.n, c.d, c.h, c.w, in);
+      both(device, c.n, c.d, c.h, c.w, in), dx(device, c.n, c.d, c.h, c.w, in);
   const Norm of_skip(c, 10, device), of_rest(c, 20, device);
   const auto w_g = floats(f * c.channels, 30), w_x = floats(f * c.channels, 31), w_psi = floats(f, 32),
              vectors = floats(6 * f, 33, 0.5f, 1), of_psi = floats(3, 34, 0.5f, 1.5f),
@@ -133,12 +133,14 @@ Results run(const Case& c, bool stored, const Exec& exec) {
   const OutputStatistics of_result{mean->data(), variance->data(), false};
   const Conv3dParams params{in, c.out, 3, 1, 1};
   const View<bfloat16> to = c.kept ? made.view() : View<bfloat16>();
-  const auto compute = [&](const auto& forward, const auto& backward_weight) {
+  const auto compute = [&](const auto& forward, const auto& backward_weight, const auto& backward) {
     forward();
     if (c.source == Source::stored) return backward_weight(View<const bfloat16>(*source_dy));
     if (c.source == Source::norm)
       return backward_weight(NormInputGradient{*source_dy, *source_x, behind.input, means->data()});
-    backward_weight(NarrowGradient{*narrow, narrow_weight->data(), *source_x, behind.input, means->data()});
+    const NarrowGradient source{*narrow, narrow_weight->data(), *source_x, behind.input, means->data()};
+    if (c.source == Source::narrow) return backward_weight(source);
+    backward(source);
   };
   if (stored) {
     copy(both.view().channels(c.channels, in), *rest, exec);
@@ -152,6 +154,9 @@ Results run(const Case& c, bool stored, const Exec& exec) {
           } else {
             conv3d_backward_weight(dweight->data(), to, source, both, &norm, params, exec);
           }
+        },
+        [&](const NarrowGradient& source) {
+          conv3d_backward(dx.view(), dweight->data(), to, source, both, &norm, weight->data(), params, exec);
         });
   } else {
     const GatedInput x{*skip, scores, of_gate, weights, gate, *rest, of_rest.input};
@@ -162,12 +167,21 @@ Results run(const Case& c, bool stored, const Exec& exec) {
               } else {
                 conv3d_backward_weight(dweight->data(), to, source, x, params, exec);
               }
+            },
+            [&](const NarrowGradient& source) {
+              conv3d_backward(dx.view(), dweight->data(), to, source, x, weight->data(), params, exec);
             });
   }
-  const bool makes = c.kept && c.source != Source::stored;
-  return {bits(y.get()), makes ? bits(made.get()) : std::vector<uint16_t>(),
-          scores.get(),  statistics->get(),
-          mean->get(),   variance->get(),
+  // Where both gradients are made at once, its place need not be used.
+  const bool makes = c.kept && (c.source == Source::norm || c.source == Source::narrow),
+             makes_both = c.source == Source::narrow_and_both;
+  return {bits(y.get()),
+          makes ? bits(made.get()) : std::vector<uint16_t>(),
+          makes_both ? bits(dx.get()) : std::vector<uint16_t>(),
+          scores.get(),
+          statistics->get(),
+          mean->get(),
+          variance->get(),
           dweight->get()};
 }
 
@@ -182,6 +196,7 @@ void expect_same_bits(const Case& c, const Exec& exec) {
   EXPECT_EQ(made.variance, expected.variance);
   EXPECT_EQ(made.dweight, expected.dweight);
   EXPECT_EQ(made.dy, expected.dy);
+  EXPECT_EQ(made.dx, expected.dx);
 }
 
 TEST_P(Conv3dGatedTest, ReadsWhatGateAndNormWouldStore) {
@@ -202,6 +217,23 @@ TEST_P(Conv3dGatedTest, ReadsWhatGateAndNormWouldStore) {
   for (const Case& c : cases) expect_same_bits(c, exec());
 }
 
+TEST_P(Conv3dGatedTest, BothGradientsAreThoseOfWhatGateAndNormWouldStore) {
+  const Case cases[] = {
+      {.channels = 16, .out = 16, .n = 2, .d = 5, .h = 3, .w = 20, .source = Source::narrow_and_both},
+      {.channels = 16, .out = 16, .n = 1, .d = 3, .h = 33, .w = 4, .source = Source::narrow_and_both},
+      {.channels = 16, .out = 16, .n = 1, .d = 1, .h = 1, .w = 16, .source = Source::narrow_and_both},
+      {.channels = 16,
+       .out = 16,
+       .n = 1,
+       .d = 2,
+       .h = 5,
+       .w = 8,
+       .source = Source::narrow_and_both,
+       .place = {1, 16, 8},
+       .place_of_rest = {1, 8, 16}}};
+  for (const Case& c : cases) expect_same_bits(c, exec());
+}
+
 // Rows of scores that do not begin at 16 bytes, tensors that lie otherwise, other activations and channels.
 TEST_P(Conv3dGatedTest, OthersArePassedThroughMemory) {
   const Case cases[] = {
@@ -215,6 +247,7 @@ TEST_P(Conv3dGatedTest, OthersArePassedThroughMemory) {
        .w = 4,
        .source = Source::narrow,
        .place_of_rest = {0, 16, 0}},
+      {.channels = 16, .out = 16, .n = 1, .d = 2, .h = 3, .w = 6, .source = Source::narrow_and_both},
       {.channels = 16, .out = 16, .n = 1, .d = 2, .h = 2, .w = 4, .activation = ActivationKind::leaky_relu},
       {.channels = 64, .out = 64, .n = 1, .d = 2, .h = 2, .w = 4, .source = Source::stored},
       {.channels = 8,

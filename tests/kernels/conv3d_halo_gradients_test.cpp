@@ -22,7 +22,8 @@ namespace {
 using namespace vg::kernels;
 
 TEST(HaloGradientsChoiceTest, ABlockTakesMostOfAMultiprocessorsSharedMemory) {
-  constexpr int bytes = HaloGradientsTile{}.shared_bytes() + HaloGradientsTile::table_bytes;
+  constexpr HaloGradientsTile tile;
+  constexpr int bytes = tile.shared_bytes() + tile.score_bytes() + HaloGradientsTile::table_bytes;
   const CudaLimits a100{80, 166'912, 108}, rtx4090{89, 101'376, 128};
   const auto memory = std::make_unique<bfloat16[]>(6 * 48);
   const auto applies = [&](int64_t in, int64_t out, const CudaLimits& limits, int64_t first = 0) {
