@@ -56,7 +56,9 @@ __global__ void hidden_constants_kernel(HiddenConstants* out, AttentionGateWeigh
 
 __global__ void psi_constants_kernel(PsiConstants* out, AttentionGateWeights w, AttentionGateStatistics s,
                                      float eps) {
-  *out = {*s.mean_psi, 1 / sqrtf(*s.variance_psi + eps), *w.gamma_psi, *w.beta_psi, *w.bias_psi, 0, 0};
+  // The bias is in the scores: who has these alone does not give it.
+  const float bias = w.bias_psi != nullptr ? *w.bias_psi : 0.0f;
+  *out = {*s.mean_psi, 1 / sqrtf(*s.variance_psi + eps), *w.gamma_psi, *w.beta_psi, bias, 0, 0};
 }
 
 }  // namespace
