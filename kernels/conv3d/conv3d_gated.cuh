@@ -5,7 +5,7 @@
 
 #include "kernels/attention_gate/attention_gate_coefficient.cuh"
 #include "kernels/common/ptx/copy_async.cuh"
-#include "kernels/conv3d/conv3d_gated.h"
+#include "kernels/conv3d/conv3d_gated_cuda.h"
 #include "kernels/conv3d/conv3d_input_norm.cuh"
 
 namespace vg::kernels::cuda {
@@ -23,24 +23,6 @@ struct NoGate {
   static constexpr int64_t distance = 0;
 };
 GateArguments gate_arguments(const GatedInput& x);
-
-/// conv3d_backward_halo_tile() of a narrow gradient likewise (conv3d_norm_gradient.cuh).
-void conv3d_backward_halo_tile(View<bfloat16> dx, float* dweight, const NarrowGradient& source,
-                               const GatedInput& x, const float* weight, int multiprocessors,
-                               const Exec& exec);
-
-/// Whether kernels make this input as they read it.
-bool gate_applies(const GatedInput& x, const Conv3dParams& params);
-
-/// conv3d_forward_halo_tile() and the two of conv3d_backward_weight_halo_tile(), where gate_applies().
-void conv3d_forward_halo_tile(View<bfloat16> y, const GatedInput& x, const float* weight, const float* bias,
-                              const Conv3dParams& params, int multiprocessors, const Exec& exec,
-                              const OutputStatistics& statistics);
-void conv3d_backward_weight_halo_tile(float* dweight, View<const bfloat16> dy, const GatedInput& x,
-                                      int multiprocessors, const Exec& exec, const NormInputGradient& source,
-                                      View<bfloat16> made);
-void conv3d_backward_weight_halo_tile(float* dweight, const NarrowGradient& source, const GatedInput& x,
-                                      int multiprocessors, const Exec& exec, View<bfloat16> made);
 
 /// The parameters of `Channels` channels in shared memory, as in a NormTable: the first `Gated` of the skip
 /// connection (or, of a table of one half, all or none), then those of the rest; and of psi. Both norms' are

@@ -166,7 +166,10 @@ __global__ void __launch_bounds__(threads, 2) halo_wgrad_kernel(
       }
     }
   }
-  copy_scores(3);  // waited for with what the first step waits for
+  if constexpr (Gate) {
+    copy_scores(3);
+    ptx::commit_copies();  // for the first step to wait for
+  }
 
   // Both operands lie in memory as rows of channels and are transposed on the way. Fragments of A want the
   // matrices (voxels of row h; channels 0-7, 8-15), (voxels of row h + rows; the same), those of B (channels

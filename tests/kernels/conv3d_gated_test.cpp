@@ -8,8 +8,12 @@
 #include "kernels/conv3d/conv3d_halo_tile.h"
 #include "kernels/elementwise/elementwise.h"
 #include "support/buffer.h"
+#include "support/compare.h"
 #include "support/devices.h"
 #include "support/random_data.h"
+#ifdef VOXGRAD_WITH_CUDA
+#include "kernels/conv3d/conv3d_gated_cuda.h"
+#endif
 
 namespace vg::test {
 namespace {
@@ -53,6 +57,7 @@ struct Case {
   bool kept = true;
   Placement place = {}, place_of_rest = {}, place_of_scores = {};
   ActivationKind activation = ActivationKind::relu;
+  int multiprocessors = 0;  ///< for so many by the kernels themselves, if not 0: longer marches
 };
 
 std::vector<bfloat16> rounded(const std::vector<float>& values) {
@@ -160,17 +165,32 @@ Results run(const Case& c, bool stored, const Exec& exec) {
         });
   } else {
     const GatedInput x{*skip, scores, of_gate, weights, gate, *rest, of_rest.input};
-    compute([&] { conv3d_forward(y.view(), of_result, x, weight->data(), bias->data(), params, exec); },
-            [&]<class S>(const S& source) {
-              if constexpr (std::is_same_v<S, View<const bfloat16>>) {
-                conv3d_backward_weight(dweight->data(), source, x, params, exec);
-              } else {
-                conv3d_backward_weight(dweight->data(), to, source, x, params, exec);
-              }
-            },
-            [&](const NarrowGradient& source) {
-              conv3d_backward(dx.view(), dweight->data(), to, source, x, weight->data(), params, exec);
-            });
+    if (c.multiprocessors > 0) {
+      cuda::conv3d_forward_halo_tile(y, x, weight->data(), bias->data(), params, c.multiprocessors, exec,
+                                     of_result);
+      const NormInputGradient of_norm{*source_dy, *source_x, behind.input, means->data()};
+      const NarrowGradient of_narrow{*narrow, narrow_weight->data(), *source_x, behind.input, means->data()};
+      if (c.source == Source::norm)
+        cuda::conv3d_backward_weight_halo_tile(dweight->data(), *source_dy, x, c.multiprocessors, exec,
+                                               of_norm, to);
+      if (c.source == Source::narrow)
+        cuda::conv3d_backward_weight_halo_tile(dweight->data(), of_narrow, x, c.multiprocessors, exec, to);
+      if (c.source == Source::narrow_and_both)
+        cuda::conv3d_backward_halo_tile(dx, dweight->data(), of_narrow, x, weight->data(), c.multiprocessors,
+                                        exec);
+    } else {
+      compute([&] { conv3d_forward(y.view(), of_result, x, weight->data(), bias->data(), params, exec); },
+              [&]<class S>(const S& source) {
+                if constexpr (std::is_same_v<S, View<const bfloat16>>) {
+                  conv3d_backward_weight(dweight->data(), source, x, params, exec);
+                } else {
+                  conv3d_backward_weight(dweight->data(), to, source, x, params, exec);
+                }
+              },
+              [&](const NarrowGradient& source) {
+                conv3d_backward(dx.view(), dweight->data(), to, source, x, weight->data(), params, exec);
+              });
+    }
   }
   // Where both gradients are made at once, its place need not be used.
   const bool makes = c.kept && (c.source == Source::norm || c.source == Source::narrow),
@@ -232,6 +252,24 @@ TEST_P(Conv3dGatedTest, BothGradientsAreThoseOfWhatGateAndNormWouldStore) {
        .place = {1, 16, 8},
        .place_of_rest = {1, 8, 16}}};
   for (const Case& c : cases) expect_same_bits(c, exec());
+}
+
+// Planes and scores go round in shared memory. The sums of a march are added in another order.
+TEST_P(Conv3dGatedTest, LongMarchesGiveTheSame) {
+  for (const Source source : {Source::narrow_and_both, Source::narrow, Source::norm}) {
+    for (const int64_t channels : {16, 32}) {
+      if (channels > 16 && source != Source::norm) continue;
+      SCOPED_TRACE(::testing::Message() << "source " << static_cast<int>(source) << ' ' << channels);
+      Case c{.channels = channels, .out = channels, .n = 2, .d = 7, .h = 3, .w = 8, .source = source};
+      const Results expected = run(c, false, exec());
+      c.multiprocessors = 2;
+      const Results found = run(c, false, exec());
+      EXPECT_EQ(found.y, expected.y);
+      EXPECT_EQ(found.dx, expected.dx);
+      EXPECT_EQ(found.dy, expected.dy);
+      EXPECT_TRUE(all_close(found.dweight, expected.dweight, 1e-4, 1e-4));
+    }
+  }
 }
 
 // Rows of scores that do not begin at 16 bytes, tensors that lie otherwise, other activations and channels.
