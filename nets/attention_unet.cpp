@@ -55,7 +55,8 @@ UnstoredNorm AttentionLayer::merge_input(const UnstoredNorm& x, const Tensor& lo
 }
 
 Convolution::Unfinished AttentionLayer::merge(const UnstoredNorm& x, const Tensor& lower, bool unread) const {
-  if (!x.stored() && merge_.applies_gate_to(x.x) && upconv_.leaves_norm() && attention_.fused()) {
+  if (!x.stored() && merge_.applies_gate_to(x.x) && upconv_.leaves_norm() && attention_.fused() &&
+      attention_.training()) {
     const UnstoredNorm upsampled = upconv_.unstored(upconv_.convolve(lower));
     return merge_.convolve_gated(attention_.unstored(upsampled, x), upsampled, unread);
   }
