@@ -226,50 +226,68 @@ __device__ __forceinline__ void store_voxel(bfloat16* to, const float (&sums)[Fr
 /// In place of what an epilogue does with each voxel, where it does nothing.
 struct NoVoxels {
   static constexpr bool sums = false;
-  template <class... Arguments>
-  __device__ __forceinline__ void operator()(const Arguments&...) const {}
+  struct Row {
+    __device__ __forceinline__ Row(const NoVoxels&, int64_t, int, int, int, int64_t) {}
+    __device__ __forceinline__ void next() {}
+    template <class... Arguments>
+    __device__ __forceinline__ void operator()(const Arguments&...) const {}
+  };
 };
 /// Adds the moments of what is stored.
 struct VoxelMoments {
   static constexpr bool sums = true;
-  template <int Fragments>
-  __device__ __forceinline__ void operator()(LaneMoments<2 * Fragments>& moments,
-                                             const float (&sums_of_voxel)[Fragments][4], int half, int64_t,
-                                             int, int, int, int64_t) const {
-    moments.add_voxel(sums_of_voxel, half);
-  }
+  struct Row {
+    __device__ __forceinline__ Row(const VoxelMoments&, int64_t, int, int, int, int64_t) {}
+    __device__ __forceinline__ void next() {}
+    template <int Fragments>
+    __device__ __forceinline__ void operator()(LaneMoments<2 * Fragments>& moments,
+                                               const float (&sums_of_voxel)[Fragments][4], int half) const {
+      moments.add_voxel(sums_of_voxel, half);
+    }
+  };
 };
 /// Adds what a norm needs of the gradient that is stored.
 struct VoxelNormGradients {
   static constexpr bool sums = true;
   const View<const bfloat16>& x;
   NormParameters parameters;
-  template <int Fragments>
-  __device__ __forceinline__ void operator()(LaneMoments<2 * Fragments>& moments,
-                                             const float (&sums_of_voxel)[Fragments][4], int half, int64_t n,
-                                             int d, int h, int w, int64_t channel) const {
-    add_norm_gradient(moments, sums_of_voxel, half, x.at(n, d, h, w) + channel, parameters);
-  }
+  /// The voxel of one row after another.
+  class Row {
+   public:
+    __device__ __forceinline__ Row(const VoxelNormGradients& of, int64_t n, int d, int h, int w,
+                                   int64_t channel)
+        : of_(of), x_(of.x.at(n, d, h, w) + channel) {}
+    __device__ __forceinline__ void next() { x_ += of_.x.stride_h; }
+    template <int Fragments>
+    __device__ __forceinline__ void operator()(LaneMoments<2 * Fragments>& moments,
+                                               const float (&sums_of_voxel)[Fragments][4], int half) const {
+      add_norm_gradient(moments, sums_of_voxel, half, x_, of_.parameters);
+    }
+
+   private:
+    const VoxelNormGradients& of_;
+    const bfloat16* x_;
+  };
 };
 
 /// Stores the lane's channels of the voxels (h + row, w) and, from the fragments' lower halves, (h + Rows +
 /// row, w) that lie inside. Four lanes store a voxel's channels: whole sectors of 32 bytes. What `of_voxel`
-/// sums of them is added to `totals`, see add_lanes().
+/// sums of them is added to `totals`, see add_lanes(). A row costs an addition of its stride to each address
+/// and a comparison.
 template <int Rows, int Fragments, class OfVoxel>
 __device__ __forceinline__ void store_tile(float (&totals)[Fragments / 2], const View<bfloat16>& out,
                                            const float (&sums)[Rows][Fragments][4], int64_t n, int d, int h,
                                            int w, int64_t channel, const OfVoxel& of_voxel) {
   LaneMoments<2 * Fragments> moments;
   if (w < out.w) {
+    const int inside = static_cast<int>(out.h) - h;
+    bfloat16* to = out.at(n, d, h, w) + channel;
+    typename OfVoxel::Row of_row(of_voxel, n, d, h, w, channel);
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-#pragma unroll
-      for (int row = 0; row < Rows; ++row) {
-        const int of_row = h + half * Rows + row;
-        if (of_row >= out.h) continue;
-        store_voxel(out.at(n, d, of_row, w) + channel, sums[row], half);
-        of_voxel(moments, sums[row], half, n, d, of_row, w, channel);
-      }
+    for (int row = 0; row < 2 * Rows; ++row, to += out.stride_h, of_row.next()) {
+      if (row >= inside) continue;
+      store_voxel(to, sums[row % Rows], row / Rows);
+      of_row(moments, sums[row % Rows], row / Rows);
     }
   }
   if constexpr (OfVoxel::sums) add_lanes(totals, moments);
