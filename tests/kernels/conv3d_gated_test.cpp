@@ -288,6 +288,7 @@ TEST_P(Conv3dGatedTest, OthersArePassedThroughMemory) {
       {.channels = 16, .out = 16, .n = 1, .d = 2, .h = 3, .w = 6, .source = Source::narrow_and_both},
       {.channels = 16, .out = 16, .n = 1, .d = 2, .h = 2, .w = 4, .activation = ActivationKind::leaky_relu},
       {.channels = 64, .out = 64, .n = 1, .d = 2, .h = 2, .w = 4, .source = Source::stored},
+      {.channels = 8, .out = 16, .n = 1, .d = 2, .h = 3, .w = 8, .source = Source::stored},
       {.channels = 8,
        .out = 3,
        .n = 1,
